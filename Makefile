@@ -1,0 +1,118 @@
+# Stagepost. `make` builds ./stagepost; `make run` and `make test` install what
+# they need first. Everything that is built goes below build/.
+
+MAKEFLAGS += --no-builtin-rules
+.SUFFIXES:
+.DELETE_ON_ERROR:
+
+PKGS := libuv openssl libunbound hiredis jansson gmime-3.0 libzstd libcrypt libidn2
+CC ?= cc
+CLANG ?= clang
+
+WARN := -Wall -Wextra -Wshadow -Wconversion -Wmissing-prototypes -Wvla -Wformat=2
+WARN += $(if $(WERROR),-Werror)
+HARDEN := -fstack-protector-strong -fPIE -D_FORTIFY_SOURCE=2
+BASE_CFLAGS = -std=c11 -D_GNU_SOURCE -I. -Ibuild/gen $(WARN) -g -MMD -MP \
+	$(shell pkg-config --cflags $(PKGS))
+LIBS = $(shell pkg-config --libs $(PKGS)) -lopendkim -lhttp_parser
+LINK_FLAGS := -pie -Wl,-z,relro,-z,now
+
+# A variant is a folder below build/ with flags of its own. `test` and `asan`
+# have the fault points and scaled time limits that tests need.
+CFLAGS_release := -O2 $(HARDEN)
+CFLAGS_test := -O1 -fPIE -DSTAGEPOST_TEST_BUILD
+CFLAGS_asan := -O1 -fPIE -fno-omit-frame-pointer -DSTAGEPOST_TEST_BUILD \
+	-fsanitize=address,undefined -fno-sanitize-recover=undefined
+CFLAGS_fuzz := -O1 -fno-omit-frame-pointer -DSTAGEPOST_TEST_BUILD \
+	-fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=undefined
+LDFLAGS_release := $(LINK_FLAGS)
+LDFLAGS_test := -pie
+LDFLAGS_asan := -pie -fsanitize=address,undefined
+CC_release := $(CC)
+CC_test := $(CC)
+CC_asan := $(CC)
+CC_fuzz := $(CLANG)
+
+SRC := $(shell find relay dkim api queue -name '*.c' | sort)
+LIB_SRC := $(filter-out relay/main.c,$(SRC))
+UNIT_SRC := $(shell find tests/unit -name '*.c' | sort)
+FUZZ_SRC := $(sort $(wildcard tests/fuzz/*.c))
+GEN := build/gen/queue/scripts.inc
+
+.PHONY: all
+all: stagepost
+
+stagepost: build/release/stagepost
+	cp $< $@.new && mv $@.new $@
+
+# Lua scripts become C strings, so that the program is one file.
+build/gen/queue/scripts.inc: queue/scripts/embed.sh $(sort $(wildcard queue/scripts/*.lua))
+	@mkdir -p $(@D)
+	sh queue/scripts/embed.sh $(filter %.lua,$^) > $@
+
+define variant
+build/$(1)/%.o: %.c | $(GEN)
+	@mkdir -p $$(@D)
+	$$(CC_$(1)) $$(BASE_CFLAGS) $$(CFLAGS_$(1)) $$(CFLAGS) -c $$< -o $$@
+
+build/$(1)/libstagepost.a: $$(LIB_SRC:%.c=build/$(1)/%.o)
+	@rm -f $$@
+	ar rcs $$@ $$^
+
+build/$(1)/stagepost: build/$(1)/relay/main.o build/$(1)/libstagepost.a
+	$$(CC_$(1)) $$(LDFLAGS_$(1)) -Wl,--dynamic-list=relay/main.dynlist -o $$@ $$^ $$(LIBS)
+
+build/$(1)/tests/unit/%: build/$(1)/tests/unit/%.o build/$(1)/libstagepost.a
+	$$(CC_$(1)) $$(LDFLAGS_$(1)) -o $$@ $$^ $$(LIBS) -lcmocka
+
+unit-$(1)-bins: $$(UNIT_SRC:%.c=build/$(1)/%)
+.PHONY: unit-$(1)-bins
+-include $$(patsubst %.c,build/$(1)/%.d,$$(SRC) $$(UNIT_SRC))
+endef
+$(foreach v,release test asan,$(eval $(call variant,$(v))))
+
+build/fuzz/%.o: %.c | $(GEN)
+	@mkdir -p $(@D)
+	$(CC_fuzz) $(BASE_CFLAGS) $(CFLAGS_fuzz) -c $< -o $@
+
+build/fuzz/libstagepost.a: $(LIB_SRC:%.c=build/fuzz/%.o)
+	@rm -f $@
+	ar rcs $@ $^
+
+build/fuzz/tests/fuzz/%: build/fuzz/tests/fuzz/%.o build/fuzz/libstagepost.a
+	$(CC_fuzz) -fsanitize=fuzzer,address,undefined -o $@ $^ $(LIBS)
+-include $(patsubst %.c,build/fuzz/%.d,$(SRC) $(FUZZ_SRC))
+
+.PRECIOUS: build/%.o build/%.a
+
+.PHONY: run test test-long lint check-asan fuzz bench clean
+run:
+	sh relay/dist/install-packages.sh run
+	$(MAKE) stagepost
+	exec ./stagepost dev $(ARGS)
+
+test:
+	sh relay/dist/install-packages.sh test
+	sh tests/run.sh
+
+test-long:
+	sh relay/dist/install-packages.sh test
+	sh tests/run.sh --long
+
+check-asan:
+	sh relay/dist/install-packages.sh test
+	sh tests/run.sh --variant asan
+
+lint:
+	sh relay/dist/install-packages.sh test
+	sh tests/lint/run.sh
+
+fuzz: $(FUZZ_SRC:%.c=build/fuzz/%)
+	sh tests/fuzz/run.sh $^
+
+bench:
+	sh relay/dist/install-packages.sh test
+	sh bench/run.sh
+
+clean:
+	rm -rf build stagepost

@@ -1,0 +1,75 @@
+/*
+ * Every number that a stranger can push against, with its reason. A module
+ * uses the name; no such number stands anywhere else.
+ */
+#ifndef STAGEPOST_BASE_LIMITS_H
+#define STAGEPOST_BASE_LIMITS_H
+
+enum {
+    /* SMTP server */
+    SMTP_COMMAND_LINE_MAX = 2048, /* with CRLF; RFC 5321 4.5.3.1.4 asks 512 plus what
+                                     extensions add (SIZE, DSN, SMTPUTF8): 2048 holds all */
+    SMTP_AUTH_LINE_MAX = 12288,   /* RFC 4954 4: 12288 octets of base64 */
+    SMTP_DISCARD_MAX = 65536,     /* of an overlong line, then 421 and close */
+    SMTP_TEXT_LINE_MAX = 1000,    /* with CRLF, RFC 5321 4.5.3.1.6 */
+    SMTP_RECIPIENTS_MAX = 1000,   /* RFC 5321 4.5.3.1.8 asks at least 100 */
+    SMTP_ERRORS_SOFT = 10,        /* from then on each error is answered late */
+    SMTP_ERRORS_HARD = 20,        /* then 421 and close */
+    SMTP_JUNK_MAX = 100,          /* NOOP, RSET, VRFY, HELP between messages */
+    SMTP_AUTH_FAILURES_MAX = 3,   /* per connection */
+    SMTP_SESSIONS_MAX = 2000,     /* per worker; 421 to the rest */
+    SMTP_TRANSACTION_ARENA_MAX = 1 << 20,
+    SMTP_COMMAND_TIMEOUT_MS = 300000, /* RFC 5321 4.5.3.2.7: 5 minutes */
+    SMTP_DATA_TIMEOUT_MS = 300000,    /* between pieces of DATA; 4.5.3.2.5: 3 minutes at least */
+    MESSAGE_BYTES_MAX = 50 << 20,     /* SIZE that we announce */
+
+    /* Addresses, RFC 5321 4.5.3.1 */
+    ADDRESS_LOCAL_MAX = 64,
+    ADDRESS_DOMAIN_MAX = 253, /* without the trailing dot: RFC 1035 2.3.4 */
+    ADDRESS_LABEL_MAX = 63,
+    ADDRESS_PATH_MAX = 254, /* RFC 3696 erratum 1690: 256 less the brackets */
+    ENVID_MAX = 100,        /* RFC 3461 4.4, decoded */
+    ORCPT_MAX = 500,        /* RFC 3461 4.2 */
+
+    /* Header section */
+    HEADER_SECTION_MAX = 256 << 10,
+    HEADER_FIELD_MAX = 64000, /* libopendkim signs wrongly above 65535 */
+    HEADER_FIELDS_MAX = 1000,
+    HEADER_NAME_MAX = 77,      /* so that name, colon, space and text fit one line of 78 */
+    RECEIVED_FIELDS_MAX = 100, /* loop, RFC 5321 6.3 */
+
+    /* SMTP client */
+    REPLY_LINE_KEPT_MAX = 2048,
+    REPLY_LINE_MAX = 65536,
+    REPLY_LINES_MAX = 100,
+    REPLY_BYTES_MAX = 65536,
+    EHLO_KEYWORDS_MAX = 64,
+    MX_HOSTS_MAX = 20,              /* names looked at of one MX set */
+    MX_ADDRESSES_MAX = 10,          /* addresses tried in one attempt */
+    RCPT_PER_TRANSACTION_MAX = 100, /* RFC 5321 4.5.3.1.8: what every server must take */
+    MESSAGES_PER_CONNECTION_MAX = 100,
+
+    /* HTTP */
+    HTTP_HEADER_BYTES_MAX = 32768,
+    HTTP_HEADERS_MAX = 100,
+    HTTP_URL_MAX = 8192,
+    HTTP_BODY_MAX = 70 << 20,    /* a message of MESSAGE_BYTES_MAX in base64 */
+    HTTP_CONNECTIONS_MAX = 1000, /* per worker */
+    HTTP_IDLE_TIMEOUT_MS = 75000,
+    HTTP_REQUEST_TIMEOUT_MS = 60000, /* from the first byte of a request to its last */
+    IDEMPOTENCY_KEY_MAX = 256,
+    API_RECIPIENTS_MAX = 1000,
+    API_ATTACHMENTS_MAX = 100,
+
+    /* Queue */
+    QUEUE_CHUNK_BYTES = 256 << 10, /* one write of a body; larger ones stall Redis */
+    QUEUE_RECORD_MAX = 4 << 20,
+    QUEUE_BULK_REPLY_MAX = 64 << 20, /* a longer bulk string in a reply is not Redis */
+    QUEUE_BODIES_IN_MEMORY_MAX = 256 << 20,
+
+    /* Signer channel */
+    FRAME_BYTES_MAX = 1 << 20,
+    SIGN_FIELDS_MAX = 100,
+};
+
+#endif

@@ -1,0 +1,142 @@
+#include "relay/sys/base/log.h"
+
+#include <inttypes.h>
+#include <poll.h>
+#include <unistd.h>
+
+#include "relay/sys/base/buf.h"
+#include "relay/sys/base/clock.h"
+
+static const char *const LEVELS[] = {"debug", "info", "notice", "warn", "error"};
+
+static struct {
+    const char *role;
+    unsigned number;
+    enum log_level least;
+    uint64_t dropped;
+} logger = {.role = "stagepost", .least = LOG_INFO}; /* one log a process */
+
+void
+log_init(const char *role, unsigned number, enum log_level least)
+{
+    logger.role = role;
+    logger.number = number;
+    logger.least = least;
+}
+
+uint64_t
+log_dropped_lines(void)
+{
+    return logger.dropped;
+}
+
+/* Length of the well-formed UTF-8 sequence at the front, 0 when there is none
+ * (RFC 3629: no surrogates, no overlong forms). */
+static size_t
+utf8_sequence(struct slice s)
+{
+    const unsigned char *u = (const unsigned char *)s.p;
+    size_t n = u[0] < 0x80   ? 1
+               : u[0] < 0xc2 ? 0
+               : u[0] < 0xe0 ? 2
+               : u[0] < 0xf0 ? 3
+               : u[0] < 0xf5 ? 4
+                             : 0;
+    if (n == 0 || n > s.n)
+        return 0;
+    for (size_t i = 1; i < n; i++)
+        if ((u[i] & 0xc0) != 0x80)
+            return 0;
+    bool overlong = (u[0] == 0xe0 && u[1] < 0xa0) || (u[0] == 0xf0 && u[1] < 0x90);
+    bool too_high = (u[0] == 0xed && u[1] > 0x9f) || (u[0] == 0xf4 && u[1] > 0x8f);
+    return overlong || too_high ? 0 : n;
+}
+
+void
+json_add_string(struct buf *b, struct slice s)
+{
+    buf_add_char(b, '"');
+    while (s.n > 0) {
+        unsigned char c = (unsigned char)s.p[0];
+        size_t n = utf8_sequence(s);
+        if (n == 0) {
+            buf_add_str(b, "\\ufffd");
+            n = 1;
+        } else if (c == '"' || c == '\\') {
+            buf_add_char(b, '\\');
+            buf_add_char(b, (char)c);
+        } else if (c < 0x20 || c == 0x7f) {
+            buf_addf(b, "\\u%04x", c);
+        } else {
+            buf_add(b, slice_from(s.p, n));
+        }
+        s = slice_skip(s, n);
+    }
+    buf_add_char(b, '"');
+}
+
+static void
+add_value(struct buf *b, const struct log_field *f)
+{
+    char id[ID_TEXT_BYTES + 1];
+    switch (f->kind) {
+    case LOG_SLICE:
+        json_add_string(
+            b, slice_from(f->text.p, f->text.n < LOG_VALUE_MAX ? f->text.n : LOG_VALUE_MAX));
+        break;
+    case LOG_SIGNED:
+        buf_addf(b, "%" PRId64, f->number);
+        break;
+    case LOG_BOOL:
+        buf_add_str(b, f->number ? "true" : "false");
+        break;
+    case LOG_ID:
+        id_format(f->id, id);
+        buf_addf(b, "\"%s\"", id);
+        break;
+    case LOG_END:
+        break;
+    }
+}
+
+/* A field that does not fit is left out whole, so that the line stays JSON. */
+static void
+add_field(struct buf *line, const struct log_field *f)
+{
+    size_t before = line->len;
+    buf_addf(line, ",\"%s\":", f->key);
+    add_value(line, f);
+    if (!line->overflowed && buf_room(line) >= 2)
+        return;
+    buf_truncate(line, before);
+    line->overflowed = false;
+}
+
+/* A pipe reports POLLOUT only when PIPE_BUF (4096) bytes fit: the write below
+ * can neither block nor be torn. */
+static void
+emit(struct slice line)
+{
+    struct pollfd fd = {.fd = STDERR_FILENO, .events = POLLOUT};
+    if (poll(&fd, 1, 0) != 1 || (fd.revents & POLLOUT) == 0 ||
+        write(STDERR_FILENO, line.p, line.n) != (ssize_t)line.n)
+        logger.dropped++;
+}
+
+void
+log_write(enum log_level level, const char *event, const struct log_field *fields)
+{
+    if (level < logger.least)
+        return;
+    char ts[25];
+    clock_format_rfc3339(clock_sched_unix_ms(), ts);
+    struct buf line;
+    buf_init(&line, LOG_LINE_MAX);
+    buf_addf(&line, "{\"ts\":\"%s\",\"level\":\"%s\",\"event\":\"%s\",\"%s\":%u", ts, LEVELS[level],
+             event, logger.role, logger.number);
+    for (; fields->kind != LOG_END; fields++)
+        add_field(&line, fields);
+    buf_add_str(&line, "}\n");
+    emit(buf_slice(&line));
+    buf_fini(&line);
+}
