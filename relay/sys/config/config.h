@@ -1,0 +1,88 @@
+/*
+ * The configuration of one generation: immutable, made once by the supervisor
+ * and sent to every child as one sealed snapshot (JSON in a memfd).
+ */
+#ifndef STAGEPOST_CONFIG_CONFIG_H
+#define STAGEPOST_CONFIG_CONFIG_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "relay/sys/base/err.h"
+#include "relay/sys/base/slice.h"
+
+enum config_class { CONFIG_TRANSACTIONAL, CONFIG_BULK };
+
+/* One credential is one policy object. */
+struct config_credential {
+    const char *user;          /* SMTP user name */
+    const char *password_hash; /* crypt(5), yescrypt */
+    const char *key_sha256;    /* API key: 64 lower-case hex digits */
+    const char *tenant;
+    enum config_class klass;
+    /* Sender domains that it owns, lower-case A-labels, in the envelope and in
+     * the header From; a single "*" owns all (development only). */
+    const char **senders;
+    unsigned sender_count;
+};
+
+struct config_dkim_key {
+    const char *domain; /* "*": every domain (development only) */
+    const char *selector;
+    const char *path; /* PEM */
+};
+
+struct config_retry {
+    uint64_t first_ms;   /* after the first failed attempt */
+    uint64_t max_ms;     /* the longest pause between attempts */
+    unsigned factor_pct; /* 200: each pause is twice the one before */
+    unsigned jitter_pct; /* 20: each pause is 80 % to 120 % of that; 0: none */
+    uint64_t expire_ms;  /* from acceptance; then the recipient is given up */
+};
+
+struct config {
+    uint64_t generation;
+    bool development;
+    const char *hostname; /* our name in EHLO, Received, Reporting-MTA */
+    const char *state_dir, *run_dir;
+
+    const char *tls_cert_path, *tls_key_path;
+    const char *tls_ca_path; /* development CA, "" when there is none */
+
+    const char *redis; /* net_address_parse(): "unix:/path" or "ip:port" */
+    unsigned redis_links;
+    uint64_t lease_ms;
+    uint64_t history_bytes, history_age_ms;
+    uint64_t commit_timeout_ms, commit_unknown_timeout_ms;
+
+    uint64_t message_bytes_max;
+    const struct config_credential *credentials;
+    unsigned credential_count;
+    const struct config_dkim_key *dkim_keys;
+    unsigned dkim_key_count;
+    const char **signer_sockets; /* unix socket paths */
+    unsigned signer_count;
+
+    const char *dns_forward;       /* "127.0.0.1@1053"; "" for full recursion */
+    uint16_t mx_port;              /* 25; development: the sandbox's */
+    bool loopback_only;            /* development: nothing leaves the machine */
+    unsigned site_connections_max; /* to one site, per worker */
+    unsigned connections_max;      /* to all sites, per worker */
+    struct config_retry retry;
+    bool hold_uncertain;
+    const char *ndr_from_domain; /* "": the sender's own domain */
+
+    const char *sandbox_dir; /* captures; "" when there is no sandbox */
+};
+
+const struct config_credential *config_credential_by_user(const struct config *c,
+                                                          struct slice user);
+/* Whether the credential owns this sender domain (lower-case A-labels). */
+bool config_credential_owns(const struct config_credential *cr, struct slice domain);
+
+/* The snapshot. Reading gives memory of its own, freed by config_free(). */
+int config_write_snapshot(const struct config *c, int fd, struct err *err);
+const struct config *config_read_snapshot(int fd, struct err *err);
+void config_free(const struct config *c);
+
+#endif
