@@ -5,7 +5,8 @@ MAKEFLAGS += --no-builtin-rules
 .SUFFIXES:
 .DELETE_ON_ERROR:
 
-PKGS := libuv openssl libunbound hiredis jansson gmime-3.0 libzstd libcrypt libidn2
+PKGS := libuv openssl hiredis jansson gmime-3.0 libzstd libcrypt libidn2
+# libunbound.pc asks for a libevent.pc that Debian does not bring along: linked by name.
 CC ?= cc
 CLANG ?= clang
 
@@ -14,7 +15,7 @@ WARN += $(if $(WERROR),-Werror)
 HARDEN := -fstack-protector-strong -fPIE -D_FORTIFY_SOURCE=2
 BASE_CFLAGS = -std=c11 -D_GNU_SOURCE -I. -Ibuild/gen $(WARN) -g -MMD -MP \
 	$(shell pkg-config --cflags $(PKGS))
-LIBS = $(shell pkg-config --libs $(PKGS)) -lopendkim -lhttp_parser
+LIBS = $(shell pkg-config --libs $(PKGS)) -lunbound -lopendkim -lhttp_parser
 LINK_FLAGS := -pie -Wl,-z,relro,-z,now
 
 # A variant is a folder below build/ with flags of its own. `test` and `asan`
