@@ -31,6 +31,10 @@ enum {
     ENVID_MAX = 100,        /* RFC 3461 4.4, decoded */
     ORCPT_MAX = 500,        /* RFC 3461 4.2 */
 
+    /* What is kept of texts for people, relay/wire/envelope.h */
+    ENVELOPE_SUBJECT_MAX = 256, /* enough to recognise a message in a list */
+    VERDICT_TEXT_MAX = 1024,    /* two reply lines of RFC 5321 4.5.3.1.5 */
+
     /* Header section */
     HEADER_SECTION_MAX = 256 << 10,
     HEADER_FIELD_MAX = 64000, /* libopendkim signs wrongly above 65535 */
