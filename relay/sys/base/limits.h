@@ -23,6 +23,11 @@ enum {
     SMTP_DATA_TIMEOUT_MS = 300000,    /* between pieces of DATA; 4.5.3.2.5: 3 minutes at least */
     MESSAGE_BYTES_MAX = 50 << 20,     /* SIZE that we announce */
 
+    /* Credentials */
+    CREDENTIAL_HASHES_MAX = 16,    /* checks under way per worker: one costs 16 MB and 16 ms */
+    CREDENTIAL_CACHE_SLOTS = 1024, /* right passwords remembered, 40 bytes each */
+    CREDENTIAL_CACHE_MS = 300000,  /* libraries forget a connection after minutes, not hours */
+
     /* Addresses, RFC 5321 4.5.3.1 */
     ADDRESS_LOCAL_MAX = 64,
     ADDRESS_DOMAIN_MAX = 253, /* without the trailing dot: RFC 1035 2.3.4 */
