@@ -44,6 +44,8 @@ enum {
     HEADER_SECTION_MAX = 256 << 10,
     HEADER_FIELD_MAX = 64000, /* libopendkim signs wrongly above 65535 */
     HEADER_FIELDS_MAX = 1000,
+    HEADER_ADDED_MAX = 4096,   /* Received, Date and Message-ID of ours: names and addresses
+                                  of at most 254 octets each, and the signatures not */
     HEADER_NAME_MAX = 77,      /* so that name, colon, space and text fit one line of 78 */
     RECEIVED_FIELDS_MAX = 100, /* loop, RFC 5321 6.3 */
 
