@@ -71,9 +71,9 @@ struct rcpt_args {
 enum parse command_parse_rcpt(struct slice arg, bool smtputf8, struct arena *arena,
                               struct rcpt_args *out, struct reply_text *refusal);
 
-/* The argument of EHLO and HELO: a domain (underscores and U-labels tolerated,
- * many clients send machine names) or an address literal. Printable without
- * spaces, at most ADDRESS_DOMAIN_MAX octets, so it is safe in a Received field. */
+/* The argument of EHLO and HELO: ASCII letters, digits, `-`, `.` and `_` (many
+ * clients send machine names that are no domains), or an address literal. At
+ * most ADDRESS_DOMAIN_MAX octets; so it is safe in a Received field. */
 enum parse command_parse_helo(struct slice arg, struct slice *name, struct reply_text *refusal);
 
 #endif
