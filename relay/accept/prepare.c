@@ -365,6 +365,8 @@ prepare(struct work *w)
         *w->refusal = header_fault_reply(fault);
         return false;
     }
+    if (!slice_ends_nocase(w->facts.section, SLICE("\r\n")) && w->facts.section.n > 0)
+        return refuse_content(w, "the last line does not end with CRLF");
     return check_body(w, slice_skip(message, w->facts.body_at)) && take_from(w) &&
            take_other_senders(w) &&
            take_text(w, w->facts.known[HEADER_SUBJECT].value, ENVELOPE_SUBJECT_MAX,
