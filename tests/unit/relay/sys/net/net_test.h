@@ -152,7 +152,7 @@ recorder_fini(struct recorder *r)
 
 struct expected {
     struct recorder *r;
-    size_t bytes;
+    size_t bytes; /* or calls */
 };
 
 static inline bool
@@ -160,6 +160,20 @@ expected_holds(void *arg)
 {
     struct expected *e = arg;
     return e->r->got.len >= e->bytes;
+}
+
+static inline bool
+inputs_hold(void *arg)
+{
+    struct expected *e = arg;
+    return e->r->inputs >= e->bytes;
+}
+
+/* Until on_input came that often. */
+static inline void
+run_until_inputs(struct loop *l, struct recorder *r, unsigned times)
+{
+    run_until(l, inputs_hold, &(struct expected){r, times});
 }
 
 static inline void
