@@ -547,10 +547,11 @@ a_slow_reader_holds_the_sender_back(void **state)
     run_turns(l, 20);
     assert_int_equal(stream_input(p.server).n, MAX);
     assert_int_equal(op.dones, 0);
-    assert_int_equal(server.inputs, 1);
+    unsigned inputs = server.inputs;
     stream_pause_input(p.server);
     stream_consume(p.server, 4);
     run_turns(l, 3);
+    assert_int_equal(server.inputs, inputs);
     assert_int_equal(stream_input(p.server).n, MAX - 4);
     server.keeps = false;
     stream_resume_input(p.server);
