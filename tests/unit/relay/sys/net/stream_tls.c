@@ -6,6 +6,7 @@
 #include <sys/resource.h>
 #include <sys/wait.h>
 
+#include "relay/sys/base/id.h"
 #include "relay/sys/net/tls_internal.h"
 
 enum { MEGABYTE = 1 << 20, WHOLE = 65536 };
@@ -629,10 +630,181 @@ borrowed_output_ends_once(void **state)
     }
 }
 
+/* Two sides that send, pause, resume and consume at random, then one closes or
+ * aborts: what arrives is what was sent, in order, and each borrowed piece ends
+ * once. */
+enum { SIDE_ACTIONS = 300, SIDE_OPS = 400, SIDE_BYTES_MAX = 40000 };
+
+struct side {
+    struct stream_user user;
+    struct stream *stream;
+    struct deferred act;
+    const char *body; /* what position p of either direction holds */
+    size_t sent, got;
+    struct sending ops[SIDE_OPS];
+    unsigned op_count, acts, aborts_at;
+    bool finished, ended;
+    struct err end;
+};
+
+static void
+side_take(struct side *s, size_t n)
+{
+    struct slice in = stream_input(s->stream);
+    assert_true(n <= in.n);
+    assert_memory_equal(in.p, s->body + s->got, n);
+    s->got += n;
+    stream_consume(s->stream, n);
+}
+
+static void
+side_on_input(struct stream_user *u)
+{
+    struct side *s = container_of(u, struct side, user);
+    assert_false(s->ended);
+    size_t n = stream_input(s->stream).n;
+    side_take(s, s->finished ? n : random_below((uint32_t)n + 1));
+}
+
+static void
+side_on_end(struct stream_user *u, const struct err *why)
+{
+    struct side *s = container_of(u, struct side, user);
+    assert_false(s->ended);
+    s->ended = true;
+    s->end = *why;
+    deferred_cancel(&s->act);
+}
+
+static void
+side_send(struct side *s)
+{
+    size_t n = random_below(SIDE_BYTES_MAX);
+    struct slice part = slice_from(s->body + s->sent, n);
+    if (stream_unsent_bytes(s->stream) > stream_output_high_water())
+        return;
+    s->sent += n;
+    if (random_below(2) == 0)
+        stream_send(s->stream, part);
+    else
+        stream_send_ref(s->stream, &s->ops[s->op_count++].op, part, count_done);
+}
+
+static void
+side_act(struct deferred *d)
+{
+    struct side *s = container_of(d, struct side, act);
+    switch (random_below(5)) {
+    case 0:
+        stream_pause_input(s->stream);
+        break;
+    case 1:
+        stream_resume_input(s->stream);
+        break;
+    case 2:
+        side_take(s, random_below((uint32_t)stream_input(s->stream).n + 1));
+        break;
+    default:
+        side_send(s);
+        break;
+    }
+    s->finished = ++s->acts == SIDE_ACTIONS;
+    if (s->acts == s->aborts_at)
+        stream_abort(s->stream);
+    else if (s->finished)
+        stream_resume_input(s->stream); /* from now on it takes everything */
+    else
+        deferred_schedule(d);
+}
+
+static void
+side_start(struct side *s, struct loop *l, struct stream *stream, const char *body)
+{
+    *s = (struct side){.stream = stream, .body = body};
+    s->user = (struct stream_user){.on_input = side_on_input, .on_end = side_on_end};
+    stream_set_user(stream, &s->user);
+    deferred_init(&s->act, l, side_act);
+    deferred_schedule(&s->act);
+}
+
+static void
+side_check_ops(const struct side *s)
+{
+    for (unsigned i = 0; i < s->op_count; i++)
+        assert_int_equal(s->ops[i].dones, 1);
+}
+
+struct game {
+    struct loop *loop;
+    struct tls_context *server_ctx, *client_ctx;
+    const char *body;
+    bool tls, aborts;
+};
+
+static void
+play(const struct game *g)
+{
+    struct pair p;
+    static struct side server, client;
+    struct handshake tls[2] = {{.dones = 0}};
+    struct recorder idle[2];
+    pair_open(&p, g->loop, 1 + random_below(30000));
+    recorder_init(&idle[0], p.server);
+    recorder_init(&idle[1], p.client);
+    if (g->tls) {
+        stream_start_tls(p.server, &tls[0].op, g->server_ctx, SLICE_NONE, TEST_LIMIT_MS,
+                         handshake_done);
+        stream_start_tls(p.client, &tls[1].op, g->client_ctx, SLICE_NONE, TEST_LIMIT_MS,
+                         handshake_done);
+        run_until_flag(g->loop, &tls[0].done);
+        run_until_flag(g->loop, &tls[1].done);
+    }
+    side_start(&server, g->loop, p.server, g->body);
+    side_start(&client, g->loop, p.client, g->body);
+    if (g->aborts) {
+        client.aborts_at = 1 + random_below(SIDE_ACTIONS - 1);
+    } else {
+        run_until_flag(g->loop, &client.finished);
+        run_until_flag(g->loop, &server.finished);
+        stream_close(p.client);
+    }
+    run_until_flag(g->loop, &server.ended);
+    if (!g->aborts) {
+        assert_int_equal(server.end.code, ERR_CLOSED);
+        assert_int_equal(server.got, client.sent);
+    }
+    stream_close(p.server);
+    loop_run(g->loop);
+    side_check_ops(&server);
+    side_check_ops(&client);
+    recorder_fini(&idle[0]);
+    recorder_fini(&idle[1]);
+}
+
+static void
+random_games_keep_every_promise(void **state)
+{
+    (void)state;
+    struct err err;
+    char *body = make_body((size_t)SIDE_ACTIONS * SIDE_BYTES_MAX);
+    struct game g = {.loop = loop_new(),
+                     .server_ctx = tls_server_new(identity.cert, identity.key, &err),
+                     .client_ctx = tls_client_opportunistic_new(&err),
+                     .body = body};
+    for (int i = 0; i < 40; i++) {
+        g.tls = i & 1;
+        g.aborts = i & 2;
+        play(&g);
+    }
+    tls_context_free(g.server_ctx);
+    tls_context_free(g.client_ctx);
+    loop_free(g.loop);
+    free(body);
+}
+
 int
 main(void)
 {
-    setenv("STAGEPOST_TIME_SCALE", "20", 1);
     identity_make(&identity);
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_dialog_survives_single_bytes),
@@ -651,6 +823,7 @@ main(void)
         cmocka_unit_test(a_slow_reader_holds_the_sender_back),
         cmocka_unit_test(closing_sends_what_is_pending),
         cmocka_unit_test(borrowed_output_ends_once),
+        cmocka_unit_test(random_games_keep_every_promise),
     };
     int failed = cmocka_run_group_tests(tests, NULL, NULL);
     identity_remove(&identity);
