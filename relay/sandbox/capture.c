@@ -67,6 +67,17 @@ unfolded_field(struct slice message, struct slice name, struct buf *out)
            header_unfold(field.value, out);
 }
 
+/* The first word of `text`; `text` moves behind it. Empty: none is left. */
+static struct slice
+word_cut(struct slice *text)
+{
+    size_t n = 0;
+    *text = slice_trim(*text);
+    while (n < text->n && text->p[n] != ' ' && text->p[n] != '\t')
+        n++;
+    return slice_cut(text, n);
+}
+
 bool
 capture_find_message_id(struct slice message, struct msg_id *out)
 {
@@ -74,11 +85,11 @@ capture_find_message_id(struct slice message, struct msg_id *out)
     bool found = false;
     buf_init(&value, UNFOLDED_MAX);
     if (unfolded_field(message, SLICE("Received"), &value)) {
-        struct slice rest = buf_slice(&value);
-        for (size_t at; !found && (at = slice_find_slice(rest, SLICE(" id "))) < rest.n;) {
-            rest = slice_skip(rest, at + 4);
-            struct slice text = rest;
-            found = id_parse(slice_cut(&text, ID_TEXT_BYTES), out);
+        struct slice rest = buf_slice(&value), word;
+        while (!found && (word = word_cut(&rest)).n > 0) {
+            struct slice next = rest;
+            next = word_cut(&next);
+            found = slice_eq_nocase(word, SLICE("id")) && id_parse(slice_cut_at(&next, ';'), out);
         }
     }
     buf_fini(&value);

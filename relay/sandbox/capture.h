@@ -33,7 +33,8 @@ struct capture {
     int64_t received_at_unix_ms;
 };
 
-/* Appends the first line with its LF; false when it does not fit. */
+/* Appends the first line with its LF; false when it does not fit. GMime must be
+ * initialised (store_open() does that). */
 bool capture_add_line(const struct capture *c, struct buf *out);
 
 /* The gateway's own id: the id clause (RFC 5321 4.4) of the topmost Received

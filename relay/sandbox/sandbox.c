@@ -6,7 +6,6 @@
 #include "relay/sandbox/sandbox.h"
 
 #include <errno.h>
-#include <gmime/gmime.h>
 #include <sysexits.h>
 #include <unistd.h>
 
@@ -81,7 +80,6 @@ sandbox_run(const struct sandbox_config *cfg)
     struct err err = {0};
     int code = EX_OK;
     net_only_loopback();
-    g_mime_init();
     if (sandbox_open(&s, cfg, &err) == 0) {
         LOG0(LOG_INFO, "sandbox.ready");
     } else {
@@ -93,7 +91,6 @@ sandbox_run(const struct sandbox_config *cfg)
     store_close(s.store);
     tls_context_free(s.tls);
     loop_free(s.loop);
-    g_mime_shutdown();
     close(cfg->control_fd);
     return code;
 }

@@ -16,6 +16,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <gmime/gmime.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -301,6 +302,7 @@ store_open(struct loop *l, const char *dir, unsigned captures_max, struct err *e
         goto fail_opened;
     if (excess(s) > 0)
         deferred_schedule_end_of_turn(&s->flush);
+    g_mime_init(); /* decodes subjects; once per process, and cannot be undone and redone */
     return s;
 fail_opened:
     close(s->dir_fd);
