@@ -40,7 +40,7 @@ struct store {
     struct deferred flush;
     /* What the directory holds, oldest first: a ring. */
     struct capture_name *kept;
-    size_t kept_at, kept_count, kept_cap;
+    size_t kept_first, kept_count, kept_cap;
 };
 
 struct batch {
@@ -153,29 +153,50 @@ batch_run(struct work_op *work)
 
 /* ---- on the loop ---- */
 
-static void
-kept_push(struct store *s, uint64_t sequence, struct msg_id id)
+static struct capture_name *
+kept_at(struct store *s, size_t i)
 {
-    if (s->kept_count == s->kept_cap) {
-        size_t cap = s->kept_cap * 2 + SANDBOX_BATCH_CAPTURES_MAX;
-        struct capture_name *grown = calloc(cap, sizeof(*grown));
-        BUG_ON(grown == NULL);
-        for (size_t i = 0; i < s->kept_count; i++)
-            grown[i] = s->kept[(s->kept_at + i) % s->kept_cap];
-        free(s->kept);
-        s->kept = grown;
-        s->kept_cap = cap;
-        s->kept_at = 0;
-    }
-    s->kept[(s->kept_at + s->kept_count++) % s->kept_cap] =
-        (struct capture_name){.sequence = sequence, .id = id};
+    return &s->kept[(s->kept_first + i) % s->kept_cap];
+}
+
+static void
+kept_grow(struct store *s)
+{
+    size_t cap = s->kept_cap * 2 + SANDBOX_BATCH_CAPTURES_MAX;
+    struct capture_name *grown = calloc(cap, sizeof(*grown));
+    BUG_ON(grown == NULL);
+    for (size_t i = 0; i < s->kept_count; i++)
+        grown[i] = *kept_at(s, i);
+    free(s->kept);
+    s->kept = grown;
+    s->kept_cap = cap;
+    s->kept_first = 0;
+}
+
+static void
+kept_append(struct store *s, struct capture_name n)
+{
+    if (s->kept_count == s->kept_cap)
+        kept_grow(s);
+    *kept_at(s, s->kept_count++) = n;
+}
+
+/* Batches may end out of order: the new one moves forward to its place. */
+static void
+kept_insert(struct store *s, struct capture_name n)
+{
+    kept_append(s, n);
+    size_t i = s->kept_count - 1;
+    for (; i > 0 && kept_at(s, i - 1)->sequence > n.sequence; i--)
+        *kept_at(s, i) = *kept_at(s, i - 1);
+    *kept_at(s, i) = n;
 }
 
 static struct capture_name
 kept_pop(struct store *s)
 {
-    struct capture_name n = s->kept[s->kept_at];
-    s->kept_at = (s->kept_at + 1) % s->kept_cap;
+    struct capture_name n = *kept_at(s, 0);
+    s->kept_first = (s->kept_first + 1) % s->kept_cap;
     s->kept_count--;
     return n;
 }
@@ -194,7 +215,8 @@ batch_done(struct work_op *work)
     s->batches--;
     for (unsigned i = 0; i < b->put_count; i++)
         if (b->puts[i]->err.code == ERR_NONE)
-            kept_push(s, b->puts[i]->sequence, b->puts[i]->id);
+            kept_insert(
+                s, (struct capture_name){.sequence = b->puts[i]->sequence, .id = b->puts[i]->id});
     if (!list_empty(&s->waiting) || excess(s) > 0)
         deferred_schedule_end_of_turn(&s->flush);
     for (unsigned i = 0; i < b->put_count; i++) {
@@ -270,7 +292,7 @@ directory_read(struct store *s, struct err *err)
         if (n.temporary)
             unlinkat(s->dir_fd, e->d_name, 0);
         else
-            kept_push(s, n.sequence, n.id);
+            kept_append(s, n);
         if (n.sequence >= s->next_sequence)
             s->next_sequence = n.sequence + 1;
     }
