@@ -24,7 +24,10 @@
 #include "relay/sys/net/fd_watch.h"
 #include "relay/sys/net/listener.h"
 
-enum { INPUT_BYTES = 2 * SIGN_REQUEST_FRAME_MAX };
+enum {
+    INPUT_BYTES = 2 * SIGN_REQUEST_FRAME_MAX,
+    LAST_ANSWERS_MS = 200, /* for what is in the stream when the drain is over */
+};
 
 struct signer {
     struct keyset *keys;
@@ -36,6 +39,7 @@ struct signer {
     struct list connections;
     unsigned connection_count;
     bool draining;
+    bool last_answers; /* a connection was closed with unsent output */
     struct timer drain_limit;
     struct buf answer; /* the one being made */
 };
@@ -216,6 +220,15 @@ drop_connection(struct connection *c, void (*close_stream)(struct stream *s))
         loop_stop(s->loop);
 }
 
+/* Does not wait for the worker to close its side when nothing is left to send. */
+static void
+end_drained(struct connection *c)
+{
+    bool unsent = stream_unsent_bytes(c->stream) > 0;
+    c->signer->last_answers |= unsent;
+    drop_connection(c, unsent ? stream_close : stream_abort);
+}
+
 /* One frame, then the others' turn. */
 static void
 serve(struct deferred *d)
@@ -235,7 +248,7 @@ serve(struct deferred *d)
     }
     stream_consume(c->stream, input.n - rest.n);
     if (c->signer->draining && c->open_count == 0)
-        drop_connection(c, stream_close);
+        end_drained(c);
     else if (rest.n > 0)
         deferred_schedule(&c->turn);
 }
@@ -300,7 +313,7 @@ start_drain(struct signer *s)
     {
         struct connection *c = container_of(it, struct connection, node);
         if (c->open_count == 0)
-            drop_connection(c, stream_close);
+            end_drained(c);
     }
     if (s->connection_count == 0)
         loop_stop(s->loop);
@@ -362,7 +375,10 @@ close_signer(struct signer *s)
     timer_cancel(&s->drain_limit);
     fd_watch_close(s->control);
     listener_close(s->listener);
-    loop_run(s->loop); /* what was said last is sent, handles are closed */
+    if (s->last_answers) {
+        timer_start(&s->drain_limit, LAST_ANSWERS_MS);
+        loop_run(s->loop);
+    }
     loop_free(s->loop);
     sign_engine_free(s->engine);
     keyset_free(s->keys);
