@@ -23,6 +23,10 @@ enum {
     SMTP_DATA_TIMEOUT_MS = 300000,    /* between pieces of DATA; 4.5.3.2.5: 3 minutes at least */
     MESSAGE_BYTES_MAX = 50 << 20,     /* SIZE that we announce */
 
+    /* The door */
+    SUBMIT_ARENA_MAX = 4 << 20,             /* API_RECIPIENTS_MAX recipients with their options */
+    ACCEPT_BYTES_IN_MEMORY_MAX = 512 << 20, /* of messages, per worker; then 452 and 503 */
+
     /* Credentials */
     CREDENTIAL_HASHES_MAX = 16,    /* checks under way per worker: one costs 16 MB and 16 ms */
     CREDENTIAL_CACHE_SLOTS = 1024, /* right passwords remembered, 40 bytes each */
