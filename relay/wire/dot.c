@@ -170,21 +170,21 @@ dot_encoder_init(struct dot_encoder *e)
 static enum parse
 encode_run(struct dot_encoder *e, struct slice *content, struct buf *out)
 {
-    struct slice run = slice_from(content->p, slice_find(*content, '\r'));
+    size_t stuff = e->state == AT_LINE_START && content->p[0] == '.';
+    size_t room = buf_room(out);
+    if (room <= stuff)
+        return PARSE_MORE;
+    room -= stuff;
+    struct slice run = slice_from(content->p, content->n < room ? content->n : room);
+    run.n = slice_find(run, '\r');
     run.n = slice_find(run, '\n');
     run.n = slice_find(run, '\0');
-    bool stuff = e->state == AT_LINE_START && content->p[0] == '.';
-    size_t room = buf_room(out);
-    if (run.n > 0 && room <= stuff)
-        return PARSE_MORE;
-    if (stuff)
+    if (stuff > 0)
         (void)buf_add_char(out, '.');
-    (void)buf_add(out, slice_cut(content, run.n < room - stuff ? run.n : room - stuff));
+    (void)buf_add(out, slice_cut(content, run.n));
     if (run.n > 0)
         e->state = WITHIN_LINE;
-    if (run.n > room - stuff)
-        return PARSE_MORE;
-    if (content->n == 0)
+    if (content->n == 0 || run.n == room)
         return PARSE_OK;
     if (content->p[0] != '\r')
         return PARSE_BAD;
