@@ -67,6 +67,45 @@ enum {
     QUEUE_BULK_REPLY_MAX = 64 << 20, /* a longer bulk string in a reply is not Redis */
     QUEUE_BODIES_IN_MEMORY_MAX = 256 << 20,
 
+    /* DNS */
+    DNS_RECORDS_MAX = 512,         /* kept of one answer; no honest MX or TXT set comes near */
+    DNS_RDATA_BYTES_MAX = 1 << 18, /* of one answer: 64 KB of packet, names written out */
+    DNS_QUESTIONS_MAX = 4096,      /* asked and not yet answered by one resolver */
+    ROUTE_DNS_TIMEOUT_MS = 10000,  /* per question; libunbound's own end is 20 to 48 s */
+    ROUTE_HOSTS_AT_ONCE = 5,       /* MX hosts whose addresses are asked for together */
+    MX_ADDRESSES_PER_HOST_MAX = 5, /* so that at least two hosts of an MX set are tried */
+
+    /* Sandbox (development mode, loopback only) */
+    SANDBOX_CAPTURES_MAX = 10000,       /* files kept; the oldest go first */
+    SANDBOX_DKIM_TXT_MAX = 4000,        /* RSA-4096 is 750; one UDP answer or TCP */
+    SANDBOX_UDP_PAYLOAD_MAX = 1232,     /* no IP fragments, DNS flag day 2020 */
+    SANDBOX_DNS_TCP_MAX = 100,          /* connections */
+    SANDBOX_DNS_TCP_IDLE_MS = 10000,    /* RFC 7766 6.2.3: a few seconds */
+    SANDBOX_MX_SESSIONS_MAX = 1000,     /* 421 to the rest */
+    SANDBOX_MX_TIMEOUT_MS = 300000,     /* RFC 5321 4.5.3.2.7: 5 minutes */
+    SANDBOX_MX_UNSAVED_MAX = 256 << 20, /* bytes of messages being received or written */
+    SANDBOX_MX_SLOW_MS = 5000,          /* before each reply to slow@ */
+    SANDBOX_GREYLIST_MAX = 65536,       /* pairs remembered; then forgotten all at once */
+    SANDBOX_BATCHES_MAX = 2,            /* store batches on the work pool at a time */
+    SANDBOX_BATCH_CAPTURES_MAX = 64,    /* files that are synced as one batch */
+    SANDBOX_META_LINE_MAX = 1 << 19,    /* first line of a capture: 1000 recipients fit */
+    SANDBOX_SUBJECT_MAX = 998,          /* bytes of the subject that are shown */
+    SANDBOX_LIST_MAX = 1000,            /* captures in one listing */
+    /* Connections */
+    STREAM_READ_MIN = 4 << 10,          /* first read of an idle connection: what it costs us */
+    STREAM_READ_MAX = 64 << 10,         /* one read of a busy one */
+    STREAM_WRITE_MAX = 256 << 10,       /* handed to the kernel at once: others have their turn,
+                                           and progress of a large body can be seen */
+    STREAM_TLS_RECORD_MAX = 16 << 10,   /* RFC 8446 5.1: plaintext of one record */
+    STREAM_TLS_WRITE_MAX = 64 << 10,    /* encrypted ahead of the socket */
+    STREAM_TLS_BACKLOG_MAX = 1 << 20,   /* of answers that a peer provokes and does not read */
+    STREAM_CLOSE_TIMEOUT_MS = 5000,     /* to flush and to see the peer's FIN after ours */
+    STREAM_CLOSE_DISCARD_MAX = 1 << 20, /* read and dropped meanwhile, so that our last reply
+                                           is not destroyed by a reset */
+    LISTEN_BACKLOG = 1024,
+    LISTEN_ACCEPTS_PER_TURN = 32, /* established connections have their turn as well */
+    LISTEN_FULL_RETRY_MS = 100,   /* out of descriptors: connections wait in the backlog */
+
     /* Signer channel */
     FRAME_BYTES_MAX = 1 << 20,
     SIGN_FIELDS_MAX = 100,
