@@ -108,7 +108,20 @@ enum {
 
     /* Signer channel */
     FRAME_BYTES_MAX = 1 << 20,
-    SIGN_FIELDS_MAX = 100,
+    SIGN_FIELDS_MAX = 100,            /* libopendkim cuts h= at 4096 bytes: about 208 fields */
+    SIGN_PIECE_BYTES = 64 << 10,      /* about 1 ms of canonicalising: one turn's work */
+    SIGN_JOBS_PER_CONNECTION = 16,    /* begun and not answered; each holds a header section */
+    SIGN_OUTSTANDING_BYTES = 8 << 20, /* per worker; one larger message travels alone */
+    SIGN_WAIT_MS = 10000,             /* until a signer takes a job: one restart */
+    SIGN_SILENCE_MS = 15000,          /* 50 MB are signed in about a second */
+    SIGNATURE_BYTES_MAX = 8192,       /* 100 field names, RSA-4096 */
+    SIGNER_CONNECTIONS_MAX = 128,     /* workers of one machine, twice */
+    SIGNER_DRAIN_MS = 3000,
+    SIGNERS_MAX = 64,
+    KEYS_PER_DOMAIN_MAX = 4,
+    KEY_FILE_BYTES_MAX = 16384, /* RSA-4096 has 3.3 KB, some have text before it */
+    KEY_RSA_BITS_MIN = 1024,    /* RFC 8301 3.2 */
+    KEY_RSA_BITS_MAX = 4096,
 };
 
 #endif
