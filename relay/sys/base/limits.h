@@ -48,6 +48,30 @@ enum {
     MX_ADDRESSES_MAX = 10,          /* addresses tried in one attempt */
     RCPT_PER_TRANSACTION_MAX = 100, /* RFC 5321 4.5.3.1.8: what every server must take */
     MESSAGES_PER_CONNECTION_MAX = 100,
+    VERDICT_TEXT_MAX = 1024,        /* kept of what a peer said */
+    CLIENT_INPUT_BYTES = 2 * 65536, /* more than REPLY_BYTES_MAX: a longer reply is seen as such */
+    CLIENT_BODY_PIECE = 64 << 10,   /* dot-stuffed and handed to the stream at once */
+    CLIENT_CONNECT_MS = 30000,      /* per address; longer ones are of no use to anybody */
+    CLIENT_QUIT_MS = 5000,          /* for the reply to QUIT */
+    CLIENT_DOT_WITHHELD_MS = 60000, /* for our own queue; peers wait 3 minutes at least */
+    CLIENT_DOT_ASK_MS = 50,         /* between questions to a queue whose lease is late */
+    ATTEMPT_ARENA_MAX = 4 << 20,    /* SMTP_RECIPIENTS_MAX verdicts with text, and the event */
+    EVENT_BYTES_MAX = 3 << 20,      /* one attempt at SMTP_RECIPIENTS_MAX recipients */
+    POOL_IDLE_MS = 10000,           /* an idle connection is kept for its site */
+    SITE_BACKOFF_MS = 3000,         /* nothing is tried after all hosts failed */
+    SITE_READY_MAX = 500,           /* attempts waiting in memory; the rest goes back */
+    SITE_MOVING_DELAY_MS = 100,     /* for what goes back while the site takes mail */
+    SITE_STUCK_DELAY_MS = 2000,     /* and while it does not */
+    SITE_EARN_SUCCESSES = 10,       /* deliveries for one more connection after a complaint */
+    HOSTS_REMEMBERED_MAX = 4096,    /* then the oldest are forgotten */
+    HOST_TLS_BROKEN_MS = 600000,    /* then STARTTLS is tried again */
+    HOP_ROUTE_KEPT_MS = 60000,      /* at most, and never longer than the TTL */
+    HOP_FAILURE_KEPT_MS = 5000,     /* a route that could not be found */
+    HOP_SWEEP_MS = 30000,
+    AWAY_DELAY_MS = 1000,          /* a job comes again when the queue was away */
+    BOUNCE_SIGN_TRIES = 3,         /* then the report goes without a signature */
+    BOUNCE_SIGN_PAUSE_MS = 5000,   /* a signer restarts within that */
+    BOUNCE_OVERHEAD_MAX = 4 << 20, /* report without the original: 1000 recipients */
 
     /* HTTP */
     HTTP_HEADER_BYTES_MAX = 32768,
