@@ -52,6 +52,9 @@ enum {
     CLIENT_INPUT_BYTES = 2 * 65536, /* more than REPLY_BYTES_MAX: a longer reply is seen as such */
     CLIENT_BODY_PIECE = 64 << 10,   /* dot-stuffed and handed to the stream at once */
     CLIENT_CONNECT_MS = 30000,      /* per address; longer ones are of no use to anybody */
+    CLIENT_TLS_MS = 120000,         /* for the handshake */
+    CLIENT_COMMAND_MAX = 4096,      /* MAIL and RCPT: an address, ENVID, ORCPT in xtext */
+    CLIENT_OUTPUT_MAX = 1 << 20,    /* commands of one transaction, or one piece of text */
     CLIENT_QUIT_MS = 5000,          /* for the reply to QUIT */
     CLIENT_DOT_WITHHELD_MS = 60000, /* for our own queue; peers wait 3 minutes at least */
     CLIENT_DOT_ASK_MS = 50,         /* between questions to a queue whose lease is late */
