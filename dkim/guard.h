@@ -5,6 +5,7 @@
  *     a section above HEADER_SECTION_MAX, more than SIGN_FIELDS_MAX to be signed
  *   - bare CR, bare LF, NUL; lines above 998 bytes (RFC 5322 2.1.1)
  *   - "Name :", names above HEADER_NAME_MAX, lines that are no field
+ *   - VT or FF in a field to be signed
  *   - no From, or two
  *   - a body that does not end in CRLF
  */

@@ -50,6 +50,9 @@ void keyset_free(struct keyset *ks); /* NULL is fine; wipes the keys' text */
 unsigned keyset_match(struct keyset *ks, struct slice domain,
                       struct signing_key *out[KEYS_PER_DOMAIN_MAX]);
 
+/* A domain that the set signs for, for trials; SLICE_NONE when it has no keys. */
+struct slice keyset_any_domain(const struct keyset *ks);
+
 /* To be called once per signature: counts it, and from time to time replaces
  * `pkey` by a copy, because libopendkim never gives back a reference to an
  * Ed25519 key. -1: out of memory, the key is as before. */

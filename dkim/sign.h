@@ -20,6 +20,8 @@ struct sign_job;
 struct sign_engine *sign_engine_new(struct keyset *keys, struct err *err);
 void sign_engine_free(struct sign_engine *e); /* NULL is fine; no job may be open */
 bool sign_engine_uses_shim(const struct sign_engine *e);
+/* From now on PEM texts are used, as where the shim does not work (tests). */
+void sign_engine_avoid_shim(struct sign_engine *e);
 
 /* Begins a message. SIGN_OK and *out, or SIGN_REFUSED (the domain is no name
  * that can stand in d=), SIGN_NO_KEY, SIGN_AWAY; err has the text. */

@@ -216,7 +216,7 @@ static struct slice
 dkim_text(struct slice wire, const struct sandbox_dkim *dkim, size_t count)
 {
     struct slice selector = label_cut(&wire);
-    if (wire.n <= 1 || !slice_eq(label_cut(&wire), SLICE("_domainkey")))
+    if (wire.n <= 1 || !slice_eq(label_cut(&wire), SLICE("_domainkey")) || wire.n <= 1)
         return SLICE_NONE;
     for (size_t i = 0; i < count; i++)
         if (slice_eq(selector, slice_str(dkim[i].selector)))

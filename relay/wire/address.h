@@ -84,7 +84,9 @@ struct address_list {
  * The value of From, Sender, To, Cc, Reply-To (behind the colon, folds
  * included): RFC 5322 3.4 with groups, comments and quoted strings; encoded
  * words stay words. Of the obsolete forms only dots in a display name are
- * taken. Anything that cannot be parsed to the end is PARSE_BAD.
+ * taken; white space or a comment inside an address (`a @ b`) is not, for
+ * readers disagree about it. Anything that cannot be parsed to the end is
+ * PARSE_BAD.
  */
 enum parse address_list_parse(struct slice value, struct arena *arena, struct address_list *out,
                               enum address_fault *fault);

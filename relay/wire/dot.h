@@ -40,7 +40,6 @@ enum parse dot_decode(struct dot_decoder *d, struct slice *in, struct buf *out);
 
 struct dot_encoder {
     int state; /* private */
-    bool any;
 };
 
 void dot_encoder_init(struct dot_encoder *e);

@@ -23,6 +23,11 @@ enum {
     SMTP_DATA_TIMEOUT_MS = 300000,    /* between pieces of DATA; 4.5.3.2.5: 3 minutes at least */
     MESSAGE_BYTES_MAX = 50 << 20,     /* SIZE that we announce */
 
+    /* Credentials */
+    CREDENTIAL_HASHES_MAX = 16,    /* checks under way per worker: one costs 16 MB and 16 ms */
+    CREDENTIAL_CACHE_SLOTS = 1024, /* right passwords remembered, 40 bytes each */
+    CREDENTIAL_CACHE_MS = 300000,  /* libraries forget a connection after minutes, not hours */
+
     /* Addresses, RFC 5321 4.5.3.1 */
     ADDRESS_LOCAL_MAX = 64,
     ADDRESS_DOMAIN_MAX = 253, /* without the trailing dot: RFC 1035 2.3.4 */
@@ -31,10 +36,16 @@ enum {
     ENVID_MAX = 100,        /* RFC 3461 4.4, decoded */
     ORCPT_MAX = 500,        /* RFC 3461 4.2 */
 
+    /* What is kept of texts for people, relay/wire/envelope.h */
+    ENVELOPE_SUBJECT_MAX = 256, /* enough to recognise a message in a list */
+    VERDICT_TEXT_MAX = 1024,    /* two reply lines of RFC 5321 4.5.3.1.5 */
+
     /* Header section */
     HEADER_SECTION_MAX = 256 << 10,
     HEADER_FIELD_MAX = 64000, /* libopendkim signs wrongly above 65535 */
     HEADER_FIELDS_MAX = 1000,
+    HEADER_ADDED_MAX = 4096,   /* Received, Date and Message-ID of ours: names and addresses
+                                  of at most 254 octets each, and the signatures not */
     HEADER_NAME_MAX = 77,      /* so that name, colon, space and text fit one line of 78 */
     RECEIVED_FIELDS_MAX = 100, /* loop, RFC 5321 6.3 */
 
