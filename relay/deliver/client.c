@@ -139,13 +139,14 @@ client_phase(const struct client *c)
 void
 client_schedule(struct client *c)
 {
-    deferred_schedule(&c->later);
+    deferred_schedule_end_of_turn(&c->later);
 }
 
 void
 client_become_ready(struct client *c)
 {
     c->ready_due = true;
+    buf_shrink(&c->out, CLIENT_KEPT_BYTES);
     client_move(c, CLIENT_READY);
     client_schedule(c);
 }
@@ -217,7 +218,10 @@ on_timer(struct timer *t)
 static void
 on_ask(struct timer *t)
 {
-    client_try_dot(container_of(t, struct client, ask));
+    struct client *c = container_of(t, struct client, ask);
+    if (c->sm.state == CLIENT_FINAL)
+        FAILPOINT("deliver.dot-sent");
+    client_try_dot(c);
 }
 
 /* Callbacks of the user, last of all that happens here. */

@@ -546,8 +546,7 @@ client_try_dot(struct client *c)
     c->owed = 1;
     client_move(c, CLIENT_FINAL);
 #ifdef STAGEPOST_TEST_BUILD
-    /* The point stands where the dot has left the process. */
-    timer_start(&c->ask, 1);
+    timer_start(&c->ask, 0); /* "deliver.dot-sent" is where the dot has left us */
 #endif
 }
 
@@ -570,6 +569,8 @@ void
 client_judge_final(struct client *c, const struct reply *r)
 {
     enum seen seen = outcome_sort_reply(PHASE_FINAL, r);
+    if (timer_active(&c->ask))
+        FAILPOINT("deliver.dot-sent");
     FAILPOINT("deliver.reply-read");
     if (!is_alone(c)) {
         client_drop_broken(c, "a reply that was not asked for");

@@ -59,9 +59,11 @@ enum {
     MX_ADDRESSES_MAX = 10,          /* addresses tried in one attempt */
     RCPT_PER_TRANSACTION_MAX = 100, /* RFC 5321 4.5.3.1.8: what every server must take */
     MESSAGES_PER_CONNECTION_MAX = 100,
-    VERDICT_TEXT_MAX = 1024,        /* kept of what a peer said */
     CLIENT_INPUT_BYTES = 2 * 65536, /* more than REPLY_BYTES_MAX: a longer reply is seen as such */
     CLIENT_BODY_PIECE = 64 << 10,   /* dot-stuffed and handed to the stream at once */
+    VERDICT_RECORD_MAX = 2048,      /* a verdict as the queue keeps it */
+    CLIENT_KEPT_BYTES = 16 << 10,   /* of output memory while idle */
+    DIAL_TOTAL_MS = 600000,         /* then no further address is tried in this attempt */
     CLIENT_CONNECT_MS = 30000,      /* per address; longer ones are of no use to anybody */
     CLIENT_TLS_MS = 120000,         /* for the handshake */
     CLIENT_COMMAND_MAX = 4096,      /* MAIL and RCPT: an address, ENVID, ORCPT in xtext */
