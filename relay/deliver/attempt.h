@@ -21,18 +21,19 @@ struct attempt_env {
     const struct config *config;
     struct queue *queue;
     unsigned live; /* attempts that exist */
-    /* One is gone: its job was given back. */
-    void (*on_gone)(struct attempt_env *env);
 };
 
-/* Who runs an attempt on a connection: a site. */
+/* Who runs an attempt: one of a site's connections. The attempt leaves the
+ * connection with exactly one of these. */
 struct attempt_runner {
-    /* Needs another connection (host failed, or the peer had closed an idle
-     * one): put it first among those that wait. */
-    void (*on_move)(struct attempt_runner *r, struct attempt *a);
-    /* Its transactions are over; the runner forgets it. The connection follows
-     * with its own on_ready or on_closed (never before). */
-    void (*on_over)(struct attempt_runner *r, struct attempt *a);
+    /* It needs another connection: put it first among those that wait. The
+     * present one ends (its on_closed follows). host_failed: because of
+     * something that its host did; else the peer had closed an idle one. */
+    void (*on_move)(struct attempt_runner *r, struct attempt *a, bool host_failed);
+    /* Its transactions are over; the runner forgets it. client_idle: it never
+     * used the connection, which takes the next attempt; otherwise the
+     * connection's own on_ready or on_closed follows. */
+    void (*on_over)(struct attempt_runner *r, struct attempt *a, bool client_idle);
 };
 
 /* Takes the job over. NULL: the job could not be read, or its time was over; it
@@ -43,10 +44,10 @@ struct attempt *attempt_from_node(struct list_node *n);
 struct slice attempt_next_hop(const struct attempt *a);
 
 /* On a connection that is CLIENT_READY: after attempt_new(), after on_move, and
- * for each on_ready of the connection while the attempt is not over. */
+ * for each on_ready of the connection that it has not left. */
 void attempt_run(struct attempt *a, struct client *c, struct attempt_runner *r);
-/* The connection closed outside of a transaction (while content was loaded):
- * on_move follows from here. */
+/* The connection closed between transactions or while content was loaded: the
+ * attempt is off it, for the caller to put where it waits. */
 void attempt_lost_client(struct attempt *a);
 
 /* Ends an attempt that is on no connection: all open recipients get this. */

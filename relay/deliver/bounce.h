@@ -20,7 +20,6 @@ struct bounce_env {
     struct signer_client *signers;
     unsigned live;
     bool draining; /* no signer is waited for any more */
-    void (*on_gone)(struct bounce_env *env);
 };
 
 /* Takes the notice over. */

@@ -71,6 +71,7 @@ enum {
     CLIENT_QUIT_MS = 5000,          /* for the reply to QUIT */
     CLIENT_DOT_WITHHELD_MS = 60000, /* for our own queue; peers wait 3 minutes at least */
     CLIENT_DOT_ASK_MS = 50,         /* between questions to a queue whose lease is late */
+    ATTEMPT_BROKEN_OFF_MAX = 2,     /* connections lost in the middle: it may be the message */
     ATTEMPT_ARENA_MAX = 4 << 20,    /* SMTP_RECIPIENTS_MAX verdicts with text, and the event */
     EVENT_BYTES_MAX = 3 << 20,      /* one attempt at SMTP_RECIPIENTS_MAX recipients */
     POOL_IDLE_MS = 10000,           /* an idle connection is kept for its site */
