@@ -42,8 +42,7 @@ deliver_new(const struct deliver_parts *p)
     BUG_ON(d == NULL);
     d->consumer =
         (struct queue_consumer){.on_job = on_job, .on_notice = on_notice, .on_event = on_event};
-    d->attempts =
-        (struct attempt_env){.loop = p->loop, .config = p->config, .on_gone = on_attempt_gone};
+    d->attempts = (struct attempt_env){.loop = p->loop, .config = p->config};
     sites_init(&d->sites, p->loop, p->config, p->tls);
     schedule_init(&d->schedule, &d->attempts, &d->sites, p->resolver);
     d->bounces = (struct bounce_env){.loop = p->loop, .config = p->config, .signers = p->signers};

@@ -157,7 +157,10 @@ report_one(const json_t *o)
 static void
 report_other(struct slice event_id, struct slice line, const json_t *o)
 {
-    LOG(LOG_NOTICE, "event.other", LF_S("event_id", event_id), LF_S("type", text_of(o, "type")),
+    struct slice type = text_of(o, "type");
+    if (type.n == 0)
+        type = text_of(o, "event");
+    LOG(LOG_NOTICE, "event.other", LF_S("event_id", event_id), LF_S("type", type),
         LF_S("record", line));
 }
 

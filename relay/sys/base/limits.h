@@ -88,6 +88,8 @@ enum {
     AWAY_DELAY_MS = 1000,          /* a job comes again when the queue was away */
     BOUNCE_SIGN_TRIES = 3,         /* then the report goes without a signature */
     BOUNCE_SIGN_PAUSE_MS = 5000,   /* a signer restarts within that */
+    BOUNCE_ARENA_MAX = 2 << 20,    /* what a report says of 1000 recipients */
+    ENVELOPE_RECORD_MAX = 8192,    /* addresses, ids and a subject, each with a limit of its own */
     BOUNCE_OVERHEAD_MAX = 4 << 20, /* report without the original: 1000 recipients */
 
     /* HTTP */
