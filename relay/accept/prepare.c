@@ -91,6 +91,7 @@ check_body(struct work *w, struct slice body)
 {
     if (body.n > 0 && memchr(body.p, '\0', body.n) != NULL)
         return refuse_content(w, "the body contains a NUL");
+    w->out->header_eight_bit = w->facts.eight_bit;
     w->out->eight_bit = w->facts.eight_bit || has_eight_bit(body);
     while (body.n > 0) {
         size_t n = slice_find(body, '\n');

@@ -42,6 +42,7 @@ struct prepared {
     struct slice message_id;      /* without brackets */
     struct slice idempotency_key; /* of the control field; empty: none */
     bool eight_bit;               /* an octet above 127, in header section or body */
+    bool header_eight_bit;        /* in the header section: only for a peer with SMTPUTF8 */
 };
 
 /* PARSE_OK with *out, or PARSE_BAD with what to say: 550 5.6.0, 552 5.3.4 (the

@@ -1,9 +1,9 @@
 #include "relay/accept/policy/sender.h"
 
 bool
-policy_sender_envelope(const struct config_credential *cr, struct slice domain)
+policy_sender_envelope(const struct config_credential *cr, struct slice path, struct slice domain)
 {
-    return domain.n == 0 || config_credential_owns(cr, domain);
+    return path.n == 0 || (domain.n > 0 && config_credential_owns(cr, domain));
 }
 
 bool

@@ -11,9 +11,10 @@
 #include "relay/sys/base/slice.h"
 #include "relay/sys/config/config.h"
 
-/* domain: canonical; empty is the null reverse-path, which any credential may
- * use (RFC 5321 4.5.5): the header From still has to be owned. */
-bool policy_sender_envelope(const struct config_credential *cr, struct slice domain);
+/* domain: of the path, canonical. An empty path is the null reverse-path, which
+ * any credential may use (RFC 5321 4.5.5): the header From still has to be owned. */
+bool policy_sender_envelope(const struct config_credential *cr, struct slice path,
+                            struct slice domain);
 
 /* Whether all are owned; *culprit is the first that is not. An empty domain is
  * owned by nobody. */

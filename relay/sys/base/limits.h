@@ -19,9 +19,21 @@ enum {
     SMTP_AUTH_FAILURES_MAX = 3,   /* per connection */
     SMTP_SESSIONS_MAX = 2000,     /* per worker; 421 to the rest */
     SMTP_TRANSACTION_ARENA_MAX = 1 << 20,
-    SMTP_COMMAND_TIMEOUT_MS = 300000, /* RFC 5321 4.5.3.2.7: 5 minutes */
-    SMTP_DATA_TIMEOUT_MS = 300000,    /* between pieces of DATA; 4.5.3.2.5: 3 minutes at least */
-    MESSAGE_BYTES_MAX = 50 << 20,     /* SIZE that we announce */
+    SMTP_COMMAND_TIMEOUT_MS = 300000,    /* RFC 5321 4.5.3.2.7: 5 minutes */
+    SMTP_DATA_TIMEOUT_MS = 300000,       /* between pieces of DATA; 4.5.3.2.5: 3 minutes at least */
+    SMTP_TLS_TIMEOUT_MS = 60000,         /* for the whole handshake */
+    SMTP_ERROR_DELAY_MS = 1000,          /* of an answer above SMTP_ERRORS_SOFT */
+    SMTP_DRAIN_GRACE_MS = 10000,         /* for the rest of a message when the server stops */
+    SMTP_DATA_PROGRESS_BYTES = 16 << 10, /* that restart SMTP_DATA_TIMEOUT_MS: 55 bytes/s */
+    SMTP_OVERSIZE_DISCARD_MAX = 16 << 20, /* read of a message beyond the limit, then closed */
+    SMTP_INPUT_MAX = 64 << 10,            /* buffered of one session; holds every line */
+    SMTP_REPLY_MAX = 4096,        /* of ours: EHLO with its keywords, one address in a text */
+    SMTP_LISTENERS_MAX = 8,       /* 587, 465, 25, 2525, each for IPv4 and IPv6 */
+    MESSAGE_BYTES_MAX = 50 << 20, /* SIZE that we announce */
+
+    /* The door */
+    SUBMIT_ARENA_MAX = 4 << 20,             /* API_RECIPIENTS_MAX recipients with their options */
+    ACCEPT_BYTES_IN_MEMORY_MAX = 512 << 20, /* of messages, per worker; then 452 and 503 */
 
     /* Credentials */
     CREDENTIAL_HASHES_MAX = 16,    /* checks under way per worker: one costs 16 MB and 16 ms */

@@ -1,0 +1,658 @@
+/*
+ * Happy path: on the next turn of the loop the senders are checked and the
+ * message is prepared; the suppression list and a signer are asked at the same
+ * time; then the queue commits. done comes when the commit is durable.
+ *
+ * Ways it ends: refused before anything was asked; refused by the signer;
+ * nobody to ask (SUBMIT_AWAY); the commit's own results; cancelled, which before
+ * the commit is SUBMIT_AWAY (nothing was stored) and during it SUBMIT_UNKNOWN.
+ */
+#include "relay/accept/submit.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <openssl/evp.h>
+
+#include "dkim/signer_client.h"
+#include "queue/queue.h"
+#include "relay/accept/policy/sender.h"
+#include "relay/accept/prepare.h"
+#include "relay/sys/base/bug.h"
+#include "relay/sys/base/clock.h"
+#include "relay/sys/base/failpoint.h"
+#include "relay/sys/base/limits.h"
+#include "relay/sys/base/log.h"
+#include "relay/sys/base/metrics.h"
+#include "relay/sys/base/sm.h"
+#include "relay/wire/text.h"
+
+enum { DIGEST_BYTES = 32 };
+
+struct submit_door {
+    struct loop *loop;
+    const struct config *config;
+    struct queue *queue;
+    struct signer_client *signers;
+    struct list under_way; /* struct submit_state.node */
+    unsigned pending;
+};
+
+enum submit_step { STEP_CHECK, STEP_ASK, STEP_COMMIT, STEP_COUNT };
+
+static const struct sm_row ROWS[STEP_COUNT] = {
+    [STEP_CHECK] = {"check", "checking the message", SM_TO(STEP_ASK), 0, false},
+    [STEP_ASK] = {"ask", "asking signer and suppression list", SM_TO(STEP_COMMIT), 0, false},
+    [STEP_COMMIT] = {"commit", "committing the message", 0, 0, true},
+};
+
+struct submit_state {
+    struct submit_op *op;
+    struct submit_door *door;
+    struct list_node node;
+    struct sm sm;
+    struct arena arena;
+    struct deferred begin;
+    bool cancelled;
+    /* STEP_CHECK */
+    struct msg_id id;
+    int64_t now_unix_ms;
+    struct slice key; /* idempotency; empty: none */
+    uint8_t digest[DIGEST_BYTES];
+    struct prepared prepared;
+    /* STEP_ASK */
+    struct sign_op sign;
+    struct queue_suppressed_op listed;
+    bool signing, listing; /* not done yet */
+    /* STEP_COMMIT */
+    struct queue_message message;
+    struct queue_commit_op commit;
+};
+
+/* ---- the end ------------------------------------------------------------- */
+
+static const char *const RESULT_NAMES[] = {
+    [SUBMIT_ACCEPTED] = "accepted",
+    [SUBMIT_REPLAYED] = "replayed",
+    [SUBMIT_SENDER] = "sender",
+    [SUBMIT_CONTENT] = "content",
+    [SUBMIT_TOO_LARGE] = "too-large",
+    [SUBMIT_LOOP] = "loop",
+    [SUBMIT_KEY_CONFLICT] = "key-conflict",
+    [SUBMIT_KEY_IN_FLIGHT] = "key-in-flight",
+    [SUBMIT_NO_ROOM] = "no-room",
+    [SUBMIT_AWAY] = "away",
+    [SUBMIT_UNKNOWN] = "unknown",
+};
+
+static bool
+over_http(const struct submit_state *st)
+{
+    return st->op->source == SUBMIT_HTTP;
+}
+
+static void
+log_accepted(const struct submit_state *st)
+{
+    const struct submit_op *op = st->op;
+    LOG(LOG_NOTICE, over_http(st) ? "http.accepted" : "smtp.accepted", LF_ID("msg", op->id),
+        LF_STR("tenant", op->credential->tenant), LF_STR("user", op->credential->user),
+        LF_S("from", op->envelope.reverse_path), LF_U("to", op->recipient_count),
+        LF_S("to_first", op->recipients[0].address),
+        LF_U("size", content_bytes(&st->prepared.content)),
+        LF_B("replayed", op->result == SUBMIT_REPLAYED));
+}
+
+static void
+log_refused(const struct submit_state *st)
+{
+    const struct submit_op *op = st->op;
+    LOG(LOG_NOTICE, over_http(st) ? "http.refused" : "smtp.refused",
+        LF_STR("why", RESULT_NAMES[op->result]), LF_STR("tenant", op->credential->tenant),
+        LF_STR("user", op->credential->user), LF_S("from", op->envelope.reverse_path),
+        LF_U("to", op->recipient_count), LF_STR("text", op->text));
+}
+
+static void
+count_result(const struct submit_state *st)
+{
+    switch (st->op->result) {
+    case SUBMIT_ACCEPTED:
+        metrics_add(over_http(st) ? METRIC_ACCEPTED_HTTP : METRIC_ACCEPTED_SMTP, 1);
+        break;
+    case SUBMIT_REPLAYED:
+        metrics_add(METRIC_REPLAYED, 1);
+        break;
+    default:
+        metrics_add(over_http(st) ? METRIC_REJECTED_HTTP : METRIC_REJECTED_SMTP, 1);
+        break;
+    }
+}
+
+static void
+finish(struct submit_state *st, enum submit_result result, const char *text)
+{
+    struct submit_op *op = st->op;
+    op->result = result;
+    op->state = NULL;
+    snprintf(op->text, sizeof op->text, "%s", text);
+    count_result(st);
+    if (result == SUBMIT_ACCEPTED || result == SUBMIT_REPLAYED)
+        log_accepted(st);
+    else
+        log_refused(st);
+    st->door->pending--;
+    list_remove(&st->node);
+    deferred_cancel(&st->begin);
+    buf_fini(&st->sign.fields);
+    content_unref(&st->prepared.content);
+    arena_fini(&st->arena);
+    free(st);
+    op->done(op);
+}
+
+/* ---- commit --------------------------------------------------------------- */
+
+static void
+note_suppressed(struct submit_op *op)
+{
+    for (unsigned i = 0; i < op->recipient_count; i++)
+        if (op->recipients[i].suppressed) {
+            metrics_add(METRIC_SUPPRESSED, 1);
+            LOG(LOG_NOTICE, "recipient.suppressed", LF_ID("msg", op->id),
+                LF_S("to", op->recipients[i].address));
+        }
+}
+
+static void
+on_committed(struct queue_commit_op *commit)
+{
+    struct submit_state *st = container_of(commit, struct submit_state, commit);
+    switch (commit->result) {
+    case QUEUE_COMMITTED:
+        FAILPOINT("accept.after-commit");
+        st->op->id = st->id;
+        note_suppressed(st->op);
+        finish(st, SUBMIT_ACCEPTED, "accepted");
+        return;
+    case QUEUE_REPLAYED:
+        st->op->id = commit->replayed_id;
+        finish(st, SUBMIT_REPLAYED, "accepted before under this idempotency key");
+        return;
+    case QUEUE_KEY_CONFLICT:
+        finish(st, SUBMIT_KEY_CONFLICT, "the idempotency key was used for another message");
+        return;
+    case QUEUE_NO_ROOM:
+        finish(st, SUBMIT_NO_ROOM, "no room for more messages now");
+        return;
+    case QUEUE_AWAY:
+        finish(st, SUBMIT_AWAY, "the queue cannot be reached now");
+        return;
+    case QUEUE_OUTCOME_UNKNOWN:
+        break;
+    }
+    finish(st, SUBMIT_UNKNOWN, "the outcome is not known");
+}
+
+static int
+compare_domains(const void *a, const void *b)
+{
+    const struct submit_recipient *x = *(struct submit_recipient *const *)a;
+    const struct submit_recipient *y = *(struct submit_recipient *const *)b;
+    int order = slice_compare(x->domain, y->domain);
+    return order != 0 ? order : (x > y) - (x < y);
+}
+
+static bool
+record_options(struct submit_state *st, const struct rcpt_options *options, struct slice *out)
+{
+    struct buf b;
+    buf_init(&b, QUEUE_RECORD_MAX);
+    bool ok = rcpt_options_encode(options, &b) && arena_copy(&st->arena, buf_slice(&b), out);
+    buf_fini(&b);
+    return ok;
+}
+
+static bool
+fill_target(struct submit_state *st, const struct submit_recipient *r, struct queue_target *t)
+{
+    t->address = r->address;
+    t->state = r->suppressed ? QUEUE_SUPPRESSED : QUEUE_QUEUED;
+    return record_options(st, &r->options, &t->options);
+}
+
+/* Adds a delivery for each run of recipients that share a domain. */
+static bool
+fill_deliveries(struct submit_state *st, struct submit_recipient **sorted)
+{
+    unsigned n = st->op->recipient_count;
+    struct queue_message *m = &st->message;
+    struct queue_target *targets = arena_alloc(&st->arena, n * sizeof *targets);
+    m->deliveries = arena_alloc(&st->arena, n * sizeof *m->deliveries);
+    if (targets == NULL || m->deliveries == NULL)
+        return false;
+    struct queue_delivery *d = NULL;
+    for (unsigned i = 0; i < n; i++) {
+        if (d == NULL || !slice_eq(d->next_hop, sorted[i]->domain)) {
+            d = &m->deliveries[m->delivery_count++];
+            d->index = m->delivery_count - 1;
+            d->next_hop = sorted[i]->domain;
+            d->expires_unix_ms = st->now_unix_ms + (int64_t)st->door->config->retry.expire_ms;
+            d->targets = &targets[i];
+        }
+        if (!fill_target(st, sorted[i], &d->targets[d->target_count++]))
+            return false;
+        if (!sorted[i]->suppressed)
+            d->due_unix_ms = st->now_unix_ms;
+    }
+    return true;
+}
+
+static bool
+group_recipients(struct submit_state *st)
+{
+    struct submit_op *op = st->op;
+    struct submit_recipient **sorted =
+        arena_alloc(&st->arena, op->recipient_count * sizeof *sorted);
+    if (sorted == NULL)
+        return false;
+    for (unsigned i = 0; i < op->recipient_count; i++)
+        sorted[i] = &op->recipients[i];
+    qsort(sorted, op->recipient_count, sizeof(struct submit_recipient *), compare_domains);
+    return fill_deliveries(st, sorted);
+}
+
+static bool
+needs_smtputf8(const struct submit_state *st)
+{
+    const struct submit_op *op = st->op;
+    if (st->prepared.header_eight_bit || !text_is_ascii(op->envelope.reverse_path))
+        return true;
+    for (unsigned i = 0; i < op->recipient_count; i++)
+        if (!text_is_ascii(op->recipients[i].address))
+            return true;
+    return false;
+}
+
+static bool
+record_envelope(struct submit_state *st)
+{
+    struct envelope e = st->op->envelope;
+    struct buf b;
+    e.smtputf8 = needs_smtputf8(st);
+    e.eightbit = st->prepared.eight_bit;
+    e.is_ndr = false;
+    e.header_from = st->prepared.header_from;
+    e.subject = st->prepared.subject;
+    e.message_id = st->prepared.message_id;
+    e.credential = slice_str(st->op->credential->user);
+    buf_init(&b, QUEUE_RECORD_MAX);
+    bool ok =
+        envelope_encode(&e, &b) && arena_copy(&st->arena, buf_slice(&b), &st->message.envelope);
+    buf_fini(&b);
+    return ok;
+}
+
+static bool
+fill_message(struct submit_state *st)
+{
+    const struct config_credential *cr = st->op->credential;
+    st->message = (struct queue_message){
+        .id = st->id,
+        .tenant = slice_str(cr->tenant),
+        .klass = cr->klass == CONFIG_BULK ? QUEUE_BULK : QUEUE_TRANSACTIONAL,
+        .created_unix_ms = st->now_unix_ms,
+        .size_bytes = content_bytes(&st->prepared.content),
+    };
+    return record_envelope(st) && group_recipients(st);
+}
+
+static void
+begin_commit(struct submit_state *st)
+{
+    if (!fill_message(st)) {
+        finish(st, SUBMIT_NO_ROOM, "the message needs more memory than one transaction may have");
+        return;
+    }
+    sm_move(&st->sm, STEP_COMMIT);
+    st->commit.done = on_committed;
+    st->commit.message = &st->message;
+    st->commit.content = st->prepared.content;
+    st->commit.idempotency_credential = slice_str(st->op->credential->user);
+    st->commit.idempotency_key = st->key;
+    memcpy(st->commit.request_digest, st->digest, sizeof st->commit.request_digest);
+    FAILPOINT("accept.before-commit");
+    queue_commit_start(&st->commit, st->door->queue);
+}
+
+/* ---- signer and suppression list ------------------------------------------ */
+
+/* The signatures stand before the header section. */
+static void
+put_signatures(struct submit_state *st)
+{
+    struct slice fields = buf_slice(&st->sign.fields);
+    struct slice head = blob_slice(st->prepared.content.head);
+    struct buf b;
+    buf_init(&b, fields.n + head.n);
+    buf_reserve(&b, fields.n + head.n);
+    buf_add(&b, fields);
+    buf_add(&b, head);
+    blob_unref(&st->prepared.content.head);
+    st->prepared.content.head = blob_take_buf(&b);
+}
+
+static void
+log_unsigned(const struct submit_state *st, enum log_level level)
+{
+    LOG(level, "sign.no-key", LF_ID("msg", st->id), LF_S("domain", st->prepared.sender_domains[0]),
+        LF_STR("tenant", st->op->credential->tenant));
+}
+
+/* False when the submission has ended. Development mode has a key for every
+ * domain: there a missing one is a fault of ours. */
+static bool
+judge_signing(struct submit_state *st)
+{
+    switch (st->sign.status) {
+    case SIGN_OK:
+        put_signatures(st);
+        return true;
+    case SIGN_NO_KEY:
+        log_unsigned(st, st->door->config->development ? LOG_ERROR : LOG_NOTICE);
+        if (!st->door->config->development)
+            return true;
+        break;
+    case SIGN_REFUSED:
+        finish(st, SUBMIT_CONTENT, st->sign.err.text);
+        return false;
+    case SIGN_AWAY:
+        break;
+    }
+    finish(st, SUBMIT_AWAY, "the message cannot be signed now");
+    return false;
+}
+
+static void
+answer_came(struct submit_state *st)
+{
+    if (st->signing || st->listing)
+        return;
+    if (st->cancelled) {
+        finish(st, SUBMIT_AWAY, "cancelled");
+        return;
+    }
+    if (st->listed.err.code != ERR_NONE) {
+        finish(st, SUBMIT_AWAY, "the queue cannot be reached now");
+        return;
+    }
+    for (unsigned i = 0; i < st->op->recipient_count; i++)
+        st->op->recipients[i].suppressed = st->listed.suppressed[i];
+    if (judge_signing(st))
+        begin_commit(st);
+}
+
+static void
+on_signed(struct sign_op *sign)
+{
+    struct submit_state *st = container_of(sign, struct submit_state, sign);
+    st->signing = false;
+    answer_came(st);
+}
+
+static void
+on_listed(struct queue_suppressed_op *listed)
+{
+    struct submit_state *st = container_of(listed, struct submit_state, listed);
+    st->listing = false;
+    answer_came(st);
+}
+
+static void
+begin_asking(struct submit_state *st)
+{
+    unsigned n = st->op->recipient_count;
+    struct slice *addresses = arena_alloc(&st->arena, n * sizeof *addresses);
+    bool *suppressed = arena_alloc(&st->arena, n * sizeof *suppressed);
+    if (addresses == NULL || suppressed == NULL) {
+        finish(st, SUBMIT_NO_ROOM, "the message needs more memory than one transaction may have");
+        return;
+    }
+    for (unsigned i = 0; i < n; i++)
+        addresses[i] = st->op->recipients[i].address;
+    sm_move(&st->sm, STEP_ASK);
+    st->signing = st->listing = true;
+    st->listed = (struct queue_suppressed_op){
+        .done = on_listed,
+        .tenant = slice_str(st->op->credential->tenant),
+        .addresses = addresses,
+        .count = n,
+        .suppressed = suppressed,
+    };
+    st->sign.done = on_signed;
+    st->sign.message = &st->prepared.content;
+    st->sign.domain = st->prepared.sender_domains[0];
+    queue_suppressed_start(&st->listed, st->door->queue);
+    sign_start(&st->sign, st->door->signers);
+}
+
+/* ---- checks ---------------------------------------------------------------- */
+
+static bool
+room_is_there(struct submit_state *st)
+{
+    switch (queue_status(st->door->queue)) {
+    case QUEUE_UP:
+        break;
+    case QUEUE_FULL_NOW:
+        finish(st, SUBMIT_NO_ROOM, "no room for more messages now");
+        return false;
+    case QUEUE_STARTING:
+    case QUEUE_AWAY_NOW:
+        finish(st, SUBMIT_AWAY, "the queue cannot be reached now");
+        return false;
+    }
+    if (blob_slice(st->op->message).n > st->door->config->message_bytes_max) {
+        finish(st, SUBMIT_TOO_LARGE, "the message is too large");
+        return false;
+    }
+    if (blob_total_bytes() > ACCEPT_BYTES_IN_MEMORY_MAX) {
+        finish(st, SUBMIT_NO_ROOM, "no room for more messages now");
+        return false;
+    }
+    return true;
+}
+
+static bool
+refuse_sender(struct submit_state *st, const char *where, struct slice domain)
+{
+    char text[sizeof st->op->text];
+    snprintf(text, sizeof text, "%s: %.*s is not a domain of this credential", where,
+             SLICE_FMT(slice_from(domain.p, domain.n < 100 ? domain.n : 100)));
+    finish(st, SUBMIT_SENDER, text);
+    return false;
+}
+
+static bool
+prepare(struct submit_state *st)
+{
+    const struct submit_op *op = st->op;
+    struct reply_text refusal;
+    const struct prepare_input in = {
+        .message = op->message,
+        .id = st->id,
+        .now_unix_ms = st->now_unix_ms,
+        .hostname = st->door->config->hostname,
+        .protocol = op->protocol,
+        .client_name = op->client_name,
+        .client_ip = op->client_address,
+        .recipient = op->recipient_count == 1 ? op->recipients[0].address : SLICE_NONE,
+        .smtputf8 = op->envelope.smtputf8,
+    };
+    if (prepare_message(&in, &st->arena, &st->prepared, &refusal) == PARSE_OK)
+        return true;
+    finish(st,
+           refusal.code == 552   ? SUBMIT_TOO_LARGE
+           : refusal.code == 554 ? SUBMIT_LOOP
+           : refusal.code == 452 ? SUBMIT_NO_ROOM
+                                 : SUBMIT_CONTENT,
+           refusal.text);
+    return false;
+}
+
+static void
+digest_part(EVP_MD_CTX *ctx, struct slice s)
+{
+    uint64_t n = s.n;
+    BUG_ON(EVP_DigestUpdate(ctx, &n, sizeof n) != 1 || EVP_DigestUpdate(ctx, s.p, s.n) != 1);
+}
+
+/* Everything that decides what is sent, and to whom. */
+static void
+digest_request(struct submit_state *st)
+{
+    const struct submit_op *op = st->op;
+    if (op->has_digest) {
+        memcpy(st->digest, op->digest, sizeof st->digest);
+        return;
+    }
+    EVP_MD_CTX *ctx = EVP_MD_CTX_new();
+    BUG_ON(ctx == NULL || EVP_DigestInit_ex(ctx, EVP_sha256(), NULL) != 1);
+    digest_part(ctx, op->envelope.reverse_path);
+    digest_part(ctx, op->envelope.envid);
+    digest_part(ctx, slice_from(&op->envelope.ret, sizeof op->envelope.ret));
+    for (unsigned i = 0; i < op->recipient_count; i++) {
+        const struct rcpt_options *o = &op->recipients[i].options;
+        digest_part(ctx, op->recipients[i].address);
+        digest_part(ctx, slice_from(&o->notify, sizeof o->notify));
+        digest_part(ctx, o->orcpt);
+    }
+    digest_part(ctx, blob_slice(op->message));
+    BUG_ON(EVP_DigestFinal_ex(ctx, st->digest, NULL) != 1);
+    EVP_MD_CTX_free(ctx);
+}
+
+/* The partition follows from the key, and the id from the partition; Received
+ * needs the id, but over SMTP the key is known only after the scan. So the scan
+ * is repeated when there is a key: rare, and the header section is short. */
+static bool
+take_key(struct submit_state *st)
+{
+    struct submit_op *op = st->op;
+    st->key = over_http(st) ? op->idempotency_key : st->prepared.idempotency_key;
+    if (st->key.n == 0)
+        return true;
+    struct slice user = slice_str(op->credential->user);
+    st->id = id_new(queue_partition_for_key(user, st->key));
+    content_unref(&st->prepared.content);
+    if (!prepare(st))
+        return false;
+    digest_request(st);
+    LIST_EACH(&st->door->under_way, node)
+    {
+        const struct submit_state *other = container_of(node, struct submit_state, node);
+        if (other != st && slice_eq(other->key, st->key) &&
+            slice_eq(slice_str(other->op->credential->user), user)) {
+            finish(st, SUBMIT_KEY_IN_FLIGHT, "a request with this idempotency key is under way");
+            return false;
+        }
+    }
+    return true;
+}
+
+static void
+check(struct submit_state *st)
+{
+    const struct config_credential *cr = st->op->credential;
+    struct slice culprit;
+    if (!room_is_there(st))
+        return;
+    if (!policy_sender_envelope(cr, st->op->envelope.reverse_path, st->op->reverse_domain)) {
+        refuse_sender(st, "MAIL FROM", st->op->reverse_domain);
+        return;
+    }
+    st->id = id_new(queue_pick_partition(st->door->queue));
+    st->now_unix_ms = clock_sched_unix_ms();
+    if (!prepare(st))
+        return;
+    if (!policy_sender_header(cr, st->prepared.sender_domains, st->prepared.sender_count,
+                              &culprit)) {
+        refuse_sender(st, "From or Sender", culprit);
+        return;
+    }
+    if (take_key(st))
+        begin_asking(st);
+}
+
+static void
+on_begin(struct deferred *d)
+{
+    struct submit_state *st = container_of(d, struct submit_state, begin);
+    if (st->cancelled)
+        finish(st, SUBMIT_AWAY, "cancelled");
+    else
+        check(st);
+}
+
+/* ------------------------------------------------------------------------- */
+
+struct submit_door *
+submit_door_new(struct loop *l, const struct config *c, struct queue *q,
+                struct signer_client *signers)
+{
+    struct submit_door *d = calloc(1, sizeof *d);
+    BUG_ON(d == NULL);
+    *d = (struct submit_door){.loop = l, .config = c, .queue = q, .signers = signers};
+    list_init(&d->under_way);
+    return d;
+}
+
+void
+submit_door_free(struct submit_door *d)
+{
+    BUG_ON(d != NULL && d->pending > 0);
+    free(d);
+}
+
+unsigned
+submit_door_pending(const struct submit_door *d)
+{
+    return d->pending;
+}
+
+void
+submit_start(struct submit_op *op, struct submit_door *d)
+{
+    BUG_ON(op->recipient_count == 0 || op->message == NULL);
+    struct submit_state *st = calloc(1, sizeof *st);
+    BUG_ON(st == NULL);
+    st->op = op;
+    st->door = d;
+    op->state = st;
+    op->text[0] = '\0';
+    arena_init(&st->arena, SUBMIT_ARENA_MAX);
+    sm_init(&st->sm, ROWS, STEP_COUNT, STEP_CHECK, NULL);
+    list_node_init(&st->node);
+    list_push(&d->under_way, &st->node);
+    d->pending++;
+    deferred_init(&st->begin, d->loop, on_begin);
+    deferred_schedule(&st->begin);
+}
+
+void
+submit_cancel(struct submit_op *op)
+{
+    struct submit_state *st = op->state;
+    if (st == NULL || st->cancelled)
+        return;
+    st->cancelled = true;
+    if (st->sm.state == STEP_ASK) {
+        if (st->signing)
+            sign_cancel(&st->sign);
+        if (st->listing)
+            queue_suppressed_cancel(&st->listed);
+    } else if (st->sm.state == STEP_COMMIT) {
+        queue_commit_cancel(&st->commit);
+    }
+}
