@@ -116,6 +116,9 @@ enum {
     API_RECIPIENTS_MAX = 1000,
     API_ATTACHMENTS_MAX = 100,
 
+    /* Reports */
+    DSN_DIAGNOSTIC_MAX = 2048, /* of a remote's text, for each recipient of a report */
+
     /* Queue */
     QUEUE_CHUNK_BYTES = 256 << 10, /* one write of a body; larger ones stall Redis */
     QUEUE_RECORD_MAX = 4 << 20,
