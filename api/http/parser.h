@@ -35,6 +35,7 @@ enum head_fault {
     HEAD_FAULT_COUNT,
 };
 unsigned head_fault_status(enum head_fault f);
+const char *head_fault_code(enum head_fault f); /* "header_too_large" */
 const char *head_fault_text(enum head_fault f); /* one sentence for the client */
 
 struct head_field {

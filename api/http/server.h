@@ -36,12 +36,14 @@ struct http_request {
     struct net_address peer;
     const struct http_route *route;
     void *app;
-    /* The handler's: on_gone may be NULL when it answers before it returns. */
+    /* The handler's. on_gone may be NULL; the handler answers in any case. */
     void (*on_gone)(struct http_request *r);
     void *state;
     /* The server's. */
     struct http_server *server;
     struct http_connection *connection; /* NULL: the client is gone */
+    char allow_text[64];
+    size_t body_counted; /* bytes counted in the server's budget */
     uint64_t started_us;
 };
 
