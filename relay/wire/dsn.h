@@ -1,0 +1,62 @@
+/*
+ * Delivery status notifications (RFC 3464, RFC 6522, RFC 6533): a whole
+ * message with CRLF line ends out of a struct. It is always 7-bit, but for a
+ * UTF-8 sender in To.
+ *
+ * Text for people, then message/delivery-status, then the original:
+ *   full and 7-bit     message/rfc822
+ *   7-bit header       text/rfc822-headers
+ *   header with 8-bit  message/global-headers in quoted-printable
+ * A full return of a message with 8-bit content falls back to its header:
+ * message/rfc822 may not be encoded, and the report must pass any relay.
+ * Everything that a stranger wrote is sanitised; it cannot begin a line,
+ * a field or a MIME part.
+ */
+#ifndef STAGEPOST_WIRE_DSN_H
+#define STAGEPOST_WIRE_DSN_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "relay/sys/base/buf.h"
+#include "relay/sys/base/slice.h"
+#include "relay/wire/reply.h"
+#include "relay/wire/xtext.h"
+
+enum dsn_action { DSN_FAILED, DSN_DELAYED, DSN_DELIVERED, DSN_RELAYED, DSN_EXPANDED };
+
+struct dsn_recipient {
+    struct slice address; /* as in RCPT, canonical; may be UTF-8 */
+    struct orcpt orcpt;   /* type.n == 0: not given */
+    enum dsn_action action;
+    struct enhanced status;       /* class_ 0: derived from reply_code and action */
+    struct slice remote_mta;      /* host name or address literal; empty: none was reached */
+    unsigned reply_code;          /* 0: no SMTP reply (our own decision; `text` explains) */
+    struct slice text;            /* the remote's text or our reason; lines by '\n' */
+    int64_t last_attempt_unix_ms; /* 0: none */
+    int64_t retry_until_unix_ms;  /* DSN_DELAYED only; 0: not told */
+};
+
+struct dsn_report {
+    struct slice reporting_mta; /* host name */
+    struct slice from;          /* mailer-daemon@..., an address */
+    struct slice to;            /* the original sender, an address */
+    struct slice message_id;    /* of the report, without angle brackets */
+    struct slice gateway_id;    /* of the original in our queue */
+    struct slice envid;         /* decoded; empty: none */
+    int64_t date_unix_ms;
+    int64_t arrival_unix_ms;
+    const struct dsn_recipient *recipients;
+    size_t recipient_count; /* at least 1 */
+    /* The original as content_pieces() gives it. */
+    const struct slice *original;
+    size_t original_pieces;
+    bool full;            /* RET=FULL; else the header section only */
+    const char *boundary; /* NULL: random; for tests that compare bytes */
+};
+
+/* Appends the report. False (with `out` as it was) when it does not fit. */
+bool dsn_build(const struct dsn_report *report, struct buf *out);
+
+#endif

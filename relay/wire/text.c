@@ -1,0 +1,139 @@
+#include "relay/wire/text.h"
+
+#include <string.h>
+
+/* RFC 3629 4: lead octet, how many follow, and the least code point, which
+ * rules out overlong forms. */
+struct utf8_lead {
+    unsigned char mask, lead;
+    unsigned char follow;
+    uint32_t least;
+};
+
+static const struct utf8_lead utf8_leads[] = {
+    {0x80, 0x00, 0, 0},
+    {0xe0, 0xc0, 1, 0x80},
+    {0xf0, 0xe0, 2, 0x800},
+    {0xf8, 0xf0, 3, 0x10000},
+};
+
+size_t
+utf8_sequence(struct slice s, uint32_t *code)
+{
+    if (s.n == 0)
+        return 0;
+    unsigned char first = (unsigned char)s.p[0];
+    size_t row = 0;
+    while (row < 4 && (first & utf8_leads[row].mask) != utf8_leads[row].lead)
+        row++;
+    if (row == 4 || s.n <= utf8_leads[row].follow)
+        return 0;
+    uint32_t c = first & (unsigned char)~utf8_leads[row].mask;
+    for (size_t i = 1; i <= utf8_leads[row].follow; i++) {
+        unsigned char next = (unsigned char)s.p[i];
+        if ((next & 0xc0) != 0x80)
+            return 0;
+        c = c << 6 | (next & 0x3f);
+    }
+    bool surrogate = c >= 0xd800 && c <= 0xdfff;
+    if (c < utf8_leads[row].least || surrogate || c > 0x10ffff)
+        return 0;
+    if (code != NULL)
+        *code = c;
+    return (size_t)utf8_leads[row].follow + 1;
+}
+
+bool
+utf8_is_valid(struct slice s)
+{
+    while (s.n > 0) {
+        size_t n = utf8_sequence(s, NULL);
+        if (n == 0)
+            return false;
+        s = slice_skip(s, n);
+    }
+    return true;
+}
+
+bool
+text_is_ascii(struct slice s)
+{
+    for (size_t i = 0; i < s.n; i++)
+        if ((unsigned char)s.p[i] > 127)
+            return false;
+    return true;
+}
+
+bool
+text_is_unsafe(uint32_t code)
+{
+    static const struct {
+        uint32_t first, last;
+    } ranges[] = {
+        {0x00, 0x1f},     {0x7f, 0x9f},     /* C0, DEL, C1 */
+        {0x061c, 0x061c}, {0x200e, 0x200f}, /* marks of direction */
+        {0x2028, 0x2029},                   /* line and paragraph separators */
+        {0x202a, 0x202e}, {0x2066, 0x2069}, /* embeddings, overrides, isolates */
+        {0xfdd0, 0xfdef}, {0xfeff, 0xfeff}, /* noncharacters, byte order mark */
+    };
+    for (size_t i = 0; i < sizeof(ranges) / sizeof(ranges[0]); i++)
+        if (code >= ranges[i].first && code <= ranges[i].last)
+            return true;
+    return (code & 0xfffe) == 0xfffe;
+}
+
+static bool
+add_sanitised(struct buf *out, struct slice s, bool ascii_only)
+{
+    if (s.n == 0)
+        return true;
+    char *to = buf_reserve(out, s.n);
+    if (to == NULL)
+        return false;
+    size_t written = 0;
+    while (s.n > 0) {
+        uint32_t code = 0;
+        size_t n = utf8_sequence(s, &code);
+        bool keep = n > 0 && !text_is_unsafe(code) && !(ascii_only && code > 126);
+        if (keep)
+            memcpy(to + written, s.p, n);
+        else if (n == 1 && code == '\t')
+            to[written] = ' ';
+        else
+            memset(to + written, '?', n > 0 ? n : 1);
+        n = n > 0 ? n : 1;
+        written += n;
+        s = slice_skip(s, n);
+    }
+    buf_commit(out, written);
+    return true;
+}
+
+bool
+text_add_safe(struct buf *out, struct slice s)
+{
+    return add_sanitised(out, s, false);
+}
+
+bool
+text_add_ascii(struct buf *out, struct slice s)
+{
+    return add_sanitised(out, s, true);
+}
+
+struct slice
+text_clip(struct slice s, size_t n)
+{
+    if (s.n <= n)
+        return s;
+    size_t cut = n;
+    for (size_t back = 0; back < 3 && cut > 0; back++) {
+        if (((unsigned char)s.p[cut] & 0xc0) != 0x80)
+            break;
+        cut--;
+    }
+    /* Not in the middle of a sequence after all: cut where we were asked to. */
+    if (((unsigned char)s.p[cut] & 0xc0) == 0x80)
+        cut = n;
+    return slice_from(s.p, cut);
+}

@@ -1,0 +1,341 @@
+/* relay/wire/dot: taking dots out of DATA and putting them in. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "relay/sys/base/bug.h"
+#include "relay/wire/dot.h"
+
+enum { OUT_MAX = 1 << 20 };
+
+struct outcome {
+    enum parse verdict;
+    struct dot_decoder d;
+    size_t left; /* input octets behind the end of data */
+    struct buf out;
+};
+
+/* Decodes wire[0..at) and then the rest. */
+static struct outcome
+decode_split(struct slice wire, size_t at, size_t max)
+{
+    struct outcome o;
+    dot_decoder_init(&o.d, max);
+    buf_init(&o.out, OUT_MAX);
+    struct slice first = slice_from(wire.p, at), second = slice_skip(wire, at);
+    o.verdict = dot_decode(&o.d, &first, &o.out);
+    if (o.verdict == PARSE_MORE) {
+        assert_int_equal(first.n, 0);
+        o.verdict = dot_decode(&o.d, &second, &o.out);
+    }
+    o.left = first.n + second.n;
+    return o;
+}
+
+/* The same answer whatever the split: `text` decoded, `left` octets unread. */
+static void
+expect_clean(struct slice wire, struct slice text, size_t left)
+{
+    for (size_t at = 0; at <= wire.n; at++) {
+        struct outcome o = decode_split(wire, at, OUT_MAX);
+        assert_int_equal(o.verdict, PARSE_OK);
+        assert_false(o.d.bare || o.d.over_size);
+        assert_int_equal(o.left, left);
+        assert_int_equal(o.d.size_bytes, text.n);
+        assert_true(slice_eq(buf_slice(&o.out), text));
+        buf_fini(&o.out);
+    }
+}
+
+/* Marked as bare, and ended by the legal end behind it and by nothing else. */
+static void
+expect_bare(struct slice wire)
+{
+    struct buf whole;
+    buf_init(&whole, OUT_MAX);
+    assert_true(buf_add(&whole, SLICE("Subject: x\r\n\r\nfirst\r\n")) && buf_add(&whole, wire));
+    assert_true(buf_add(&whole, SLICE("MAIL FROM:<smuggled@x>\r\nlast\r\n.\r\nQUIT\r\n")));
+    for (size_t at = 0; at <= buf_slice(&whole).n; at++) {
+        struct outcome o = decode_split(buf_slice(&whole), at, OUT_MAX);
+        assert_int_equal(o.verdict, PARSE_OK);
+        assert_true(o.d.bare);
+        assert_int_equal(o.left, strlen("QUIT\r\n"));
+        buf_fini(&o.out);
+    }
+    buf_fini(&whole);
+}
+
+/* SMG-01 to SMG-09 */
+static void
+test_bare_line_ends_never_end_data(void **state)
+{
+    (void)state;
+    static const struct slice cases[] = {
+        {"x\n.\n", 4},   {"x\r.\r", 4},      {"x\r.\n", 4},   {"x\n.\r", 4},
+        {"x\n.\r\n", 5}, {"x\r\n.\n", 5},    {"x\r.\r\n", 5}, {"x\r\n.\r", 5},
+        {"x\n\n.\n", 5}, {"x\n\r\n.x\n", 7}, {"\n.\r\n", 4},  {"\r.\r\n", 4},
+    };
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++)
+        expect_bare(cases[i]);
+}
+
+/* SMG-10 */
+static void
+test_nul_never_ends_data(void **state)
+{
+    (void)state;
+    expect_bare(slice_from("x\r\n\0.\r\n", 7));
+    expect_bare(slice_from("x\r\n.\0\r\n", 7));
+    expect_bare(slice_from("\0", 1));
+}
+
+/* SMG-11 */
+static void
+test_near_ends(void **state)
+{
+    (void)state;
+    expect_bare(SLICE("\r\n.\r\r\n"));
+    expect_bare(SLICE("\r\r\n"));
+    expect_clean(SLICE("a\r\n. \r\n.\t\r\n.\r\n"), SLICE("a\r\n \r\n\t\r\n"), 0);
+    expect_clean(SLICE("a\r\n..\r\n.\r\n"), SLICE("a\r\n.\r\n"), 0);
+    expect_clean(SLICE("a\r\n\xe2\x80\xa8.\xe2\x80\xa8\r\n\xc2\x85.\xc2\x85\v.\f\r\n.\r\n"),
+                 SLICE("a\r\n\xe2\x80\xa8.\xe2\x80\xa8\r\n\xc2\x85.\xc2\x85\v.\f\r\n"), 0);
+}
+
+/* SMG-11: CR CR LF, then the legal end. The first line end there is CRLF. */
+static void
+test_end_behind_cr_cr_lf(void **state)
+{
+    (void)state;
+    struct slice wire = SLICE("x\r\r\n.\r\nNOOP\r\n");
+    for (size_t at = 0; at <= wire.n; at++) {
+        struct outcome o = decode_split(wire, at, OUT_MAX);
+        assert_int_equal(o.verdict, PARSE_OK);
+        assert_true(o.d.bare);
+        assert_int_equal(o.left, 6);
+        buf_fini(&o.out);
+    }
+}
+
+/* SMG-12 */
+static void
+test_empty_message(void **state)
+{
+    (void)state;
+    expect_clean(SLICE(".\r\n"), SLICE(""), 0);
+    expect_clean(SLICE(".\r\nMAIL"), SLICE(""), 4);
+    expect_clean(SLICE("\r\n.\r\n"), SLICE("\r\n"), 0);
+    expect_bare(SLICE("\n.\r\n"));
+}
+
+/* SMG-13 */
+static void
+test_stuffed_dots_come_out(void **state)
+{
+    (void)state;
+    expect_clean(SLICE("..\r\n...\r\n..a\r\n....\r\na.\r\n.\r\n"),
+                 SLICE(".\r\n..\r\n.a\r\n...\r\na.\r\n"), 0);
+    expect_clean(SLICE("a\r\n.b\r\n.\r\n"), SLICE("a\r\nb\r\n"), 0);
+}
+
+/* SMG-16: what follows the end stays for the command parser. */
+static void
+test_pipelined_commands_stay(void **state)
+{
+    (void)state;
+    expect_clean(SLICE("a\r\n.\r\nMAIL FROM:<a@b>\r\n"), SLICE("a\r\n"), 17);
+    expect_clean(SLICE("a\r\n.\r\n.\r\n"), SLICE("a\r\n"), 3);
+}
+
+static void
+test_facts(void **state)
+{
+    (void)state;
+    struct slice wire = SLICE("abcde\r\n..bcdefgh\r\n\xc3\xa4\r\n.\r\n");
+    for (size_t at = 0; at <= wire.n; at++) {
+        struct outcome o = decode_split(wire, at, OUT_MAX);
+        assert_int_equal(o.d.longest_line, 8);
+        assert_true(o.d.eight_bit);
+        buf_fini(&o.out);
+    }
+    struct outcome o = decode_split(SLICE("abcdefghijk\r\n.\r\n"), 3, OUT_MAX);
+    assert_false(o.d.eight_bit);
+    assert_int_equal(o.d.longest_line, 11);
+    buf_fini(&o.out);
+}
+
+static void
+test_over_size_goes_on_to_the_end(void **state)
+{
+    (void)state;
+    struct slice wire = SLICE("0123456789\r\n0123456789\r\n.\r\nQUIT");
+    for (size_t at = 0; at <= wire.n; at++) {
+        struct outcome o = decode_split(wire, at, 23);
+        assert_int_equal(o.verdict, PARSE_OK);
+        assert_true(o.d.over_size);
+        assert_int_equal(o.d.size_bytes, 24);
+        assert_true(buf_slice(&o.out).n <= 23);
+        assert_int_equal(o.left, 4);
+        buf_fini(&o.out);
+    }
+    struct outcome o = decode_split(wire, 0, 24);
+    assert_false(o.d.over_size);
+    buf_fini(&o.out);
+}
+
+static void
+test_full_buffer_is_over_size(void **state)
+{
+    (void)state;
+    struct dot_decoder d;
+    struct buf out;
+    struct slice wire = SLICE("0123456789\r\n.\r\n");
+    dot_decoder_init(&d, 100);
+    buf_init(&out, 5);
+    assert_int_equal(dot_decode(&d, &wire, &out), PARSE_OK);
+    assert_true(d.over_size);
+    buf_fini(&out);
+}
+
+/* A generator of our own, so that every run tests the same. */
+static uint32_t
+next_random(uint32_t *seed)
+{
+    *seed = *seed * 1664525u + 1013904223u;
+    return *seed >> 8;
+}
+
+static void
+fill_clean(struct buf *text, uint32_t *seed)
+{
+    static const char *const parts[] = {"\r\n", ".", "\r\n.", "a", "..", "\r\n\r\n", "xyz", "\xc3"};
+    size_t n = next_random(seed) % 24;
+    buf_clear(text);
+    for (size_t i = 0; i < n; i++)
+        assert_true(buf_add_str(text, parts[next_random(seed) % ARRAY_LEN(parts)]));
+}
+
+/* Encodes in pieces of random length into a buffer that is drained often. */
+static void
+encode_in_pieces(struct slice text, struct buf *wire, uint32_t *seed)
+{
+    struct dot_encoder e;
+    struct buf small;
+    enum parse r;
+    dot_encoder_init(&e);
+    buf_init(&small, 6 + next_random(seed) % 5);
+    while (text.n > 0) {
+        struct slice piece = slice_cut(&text, 1 + next_random(seed) % 5);
+        while ((r = dot_encode(&e, &piece, &small)) == PARSE_MORE) {
+            assert_true(buf_add(wire, buf_slice(&small)));
+            buf_clear(&small);
+        }
+        assert_int_equal(r, PARSE_OK);
+        assert_int_equal(piece.n, 0);
+    }
+    while ((r = dot_encode_end(&e, &small)) == PARSE_MORE) {
+        assert_true(buf_add(wire, buf_slice(&small)));
+        buf_clear(&small);
+    }
+    assert_int_equal(r, PARSE_OK);
+    assert_true(buf_add(wire, buf_slice(&small)));
+    buf_fini(&small);
+}
+
+static void
+check_on_the_wire(struct slice w)
+{
+    assert_true(slice_ends_nocase(w, SLICE(".\r\n")));
+    for (size_t i = 0; i < w.n; i++) {
+        assert_int_not_equal(w.p[i], '\0');
+        if (w.p[i] == '\r')
+            assert_true(i + 1 < w.n && w.p[i + 1] == '\n');
+        if (w.p[i] == '\n')
+            assert_true(i > 0 && w.p[i - 1] == '\r');
+        bool line_start = i == 0 || w.p[i - 1] == '\n';
+        if (line_start && w.p[i] == '.')
+            assert_true(w.p[i + 1] == '.' || i + 3 == w.n);
+    }
+}
+
+/* SMG-13, SMG-14: whatever clean text goes in, what is on the wire has no bare
+ * CR, LF or NUL, no lone dot but the last, and comes out as it went in. */
+static void
+test_encoder_round_trip(void **state)
+{
+    (void)state;
+    uint32_t seed = 42;
+    struct buf text, wire;
+    buf_init(&text, OUT_MAX);
+    buf_init(&wire, OUT_MAX);
+    for (int i = 0; i < 20000; i++) {
+        fill_clean(&text, &seed);
+        buf_clear(&wire);
+        encode_in_pieces(buf_slice(&text), &wire, &seed);
+        check_on_the_wire(buf_slice(&wire));
+        /* The encoder ends the last line where the text did not. */
+        if (buf_slice(&text).n > 0 && !slice_ends_nocase(buf_slice(&text), SLICE("\r\n")))
+            assert_true(buf_add_str(&text, "\r\n"));
+        struct outcome o =
+            decode_split(buf_slice(&wire), next_random(&seed) % buf_slice(&wire).n, OUT_MAX);
+        assert_int_equal(o.verdict, PARSE_OK);
+        assert_false(o.d.bare);
+        assert_true(slice_eq(buf_slice(&o.out), buf_slice(&text)));
+        buf_fini(&o.out);
+    }
+    buf_fini(&text);
+    buf_fini(&wire);
+}
+
+/* SMG-14: a dirty text is refused before its dirt is written, at every split. */
+static void
+test_encoder_refuses_dirt(void **state)
+{
+    (void)state;
+    static const struct slice cases[] = {
+        {"a\nb\r\n", 5}, {"a\rb\r\n", 5}, {"a\0b\r\n", 5},     {"\n", 1}, {"a\r\n\n.\r\n", 8},
+        {"a\r\n.\n", 6}, {"a\r", 2},      {"a\r\r\n.\r\n", 8}, {"\0", 1}, {".\r.\r\n", 5},
+    };
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        for (size_t at = 0; at <= cases[i].n; at++) {
+            struct dot_encoder e;
+            struct buf out;
+            dot_encoder_init(&e);
+            buf_init(&out, OUT_MAX);
+            struct slice first = slice_from(cases[i].p, at), second = slice_skip(cases[i], at);
+            bool refused = dot_encode(&e, &first, &out) == PARSE_BAD ||
+                           dot_encode(&e, &second, &out) == PARSE_BAD ||
+                           dot_encode_end(&e, &out) == PARSE_BAD;
+            assert_true(refused);
+            struct slice w = buf_slice(&out);
+            for (size_t k = 0; k < w.n; k++)
+                assert_true(w.p[k] != '\0' && (w.p[k] != '\n' || (k > 0 && w.p[k - 1] == '\r')) &&
+                            (w.p[k] != '\r' || (k + 1 < w.n && w.p[k + 1] == '\n')));
+            buf_fini(&out);
+        }
+    }
+}
+
+int
+main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_bare_line_ends_never_end_data),
+        cmocka_unit_test(test_nul_never_ends_data),
+        cmocka_unit_test(test_near_ends),
+        cmocka_unit_test(test_end_behind_cr_cr_lf),
+        cmocka_unit_test(test_empty_message),
+        cmocka_unit_test(test_stuffed_dots_come_out),
+        cmocka_unit_test(test_pipelined_commands_stay),
+        cmocka_unit_test(test_facts),
+        cmocka_unit_test(test_over_size_goes_on_to_the_end),
+        cmocka_unit_test(test_full_buffer_is_over_size),
+        cmocka_unit_test(test_encoder_round_trip),
+        cmocka_unit_test(test_encoder_refuses_dirt),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
