@@ -86,6 +86,21 @@ enum {
     QUEUE_BULK_REPLY_MAX = 64 << 20, /* a longer bulk string in a reply is not Redis */
     QUEUE_BODIES_IN_MEMORY_MAX = 256 << 20,
 
+    /* Connections */
+    STREAM_READ_MIN = 4 << 10,          /* first read of an idle connection: what it costs us */
+    STREAM_READ_MAX = 64 << 10,         /* one read of a busy one */
+    STREAM_WRITE_MAX = 256 << 10,       /* handed to the kernel at once: others have their turn,
+                                           and progress of a large body can be seen */
+    STREAM_TLS_RECORD_MAX = 16 << 10,   /* RFC 8446 5.1: plaintext of one record */
+    STREAM_TLS_WRITE_MAX = 64 << 10,    /* encrypted ahead of the socket */
+    STREAM_TLS_BACKLOG_MAX = 1 << 20,   /* of answers that a peer provokes and does not read */
+    STREAM_CLOSE_TIMEOUT_MS = 5000,     /* to flush and to see the peer's FIN after ours */
+    STREAM_CLOSE_DISCARD_MAX = 1 << 20, /* read and dropped meanwhile, so that our last reply
+                                           is not destroyed by a reset */
+    LISTEN_BACKLOG = 1024,
+    LISTEN_ACCEPTS_PER_TURN = 32, /* established connections have their turn as well */
+    LISTEN_FULL_RETRY_MS = 100,   /* out of descriptors: connections wait in the backlog */
+
     /* Signer channel */
     FRAME_BYTES_MAX = 1 << 20,
     SIGN_FIELDS_MAX = 100,

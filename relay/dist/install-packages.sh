@@ -1,0 +1,58 @@
+#!/bin/sh
+# Installs the Debian packages that building and running (`run`) or testing
+# (`test`) needs; does nothing when all are there. Without root or passwordless
+# sudo it prints the exact command and exits 69.
+#
+# redis-tools holds the same binary as redis-server, without a service that
+# would be started: the program runs a Redis of its own.
+set -eu
+
+BUILD="gcc make pkg-config libc6-dev libuv1-dev libssl-dev libopendkim-dev libhiredis-dev
+libunbound-dev libjansson-dev libgmime-3.0-dev libcrypt-dev libzstd-dev libhttp-parser-dev
+libidn2-dev uthash-dev redis-tools"
+TEST="clang libclang-rt-14-dev clang-format clang-tidy libcmocka-dev universal-ctags python3
+python3-pytest python3-aiosmtpd python3-dkim python3-nacl python3-redis python3-dnspython
+swaks libnet-ssleay-perl curl openssl procps git"
+
+case "${1:-run}" in
+run) packages=$BUILD ;;
+test) packages="$BUILD $TEST" ;;
+*) echo "usage: install-packages.sh run|test" >&2; exit 64 ;;
+esac
+
+# The sanitizer run-time is named after clang's version, which differs between
+# releases: where version 14 is not packaged, clang's own dependency brings it.
+installed() {
+    dpkg-query -W -f='${Status}' "$1" 2>/dev/null | grep -q 'ok installed'
+}
+
+missing=
+for p in $packages; do
+    installed "$p" || missing="$missing $p"
+done
+[ -n "$missing" ] || exit 0
+
+if [ "$(id -u)" -eq 0 ]; then
+    as_root=
+elif command -v sudo >/dev/null && sudo -n true 2>/dev/null; then
+    as_root="sudo -n"
+else
+    echo "stagepost: packages are missing; install them with:" >&2
+    echo "  sudo apt-get install --no-install-recommends$missing" >&2
+    exit 69
+fi
+if [ "$(id -u)" -eq 0 ] && ! command -v apt-get >/dev/null; then
+    echo "stagepost: this script knows apt-get only; missing:$missing" >&2
+    exit 69
+fi
+
+# A machine that was never updated has no package lists; an old list may name
+# versions that are gone.
+$as_root env DEBIAN_FRONTEND=noninteractive apt-get update -qq ||
+    echo "stagepost: apt-get update failed, trying with the lists there are" >&2
+# shellcheck disable=SC2086
+$as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends \
+    $missing >/dev/null || {
+    echo "stagepost: could not install:$missing" >&2
+    exit 69
+}

@@ -1,0 +1,318 @@
+#include "relay/sys/config/config.h"
+
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <jansson.h>
+
+#include "relay/sys/base/bug.h"
+
+/* The snapshot is one JSON object. The tables below name each member once, for
+ * writing and for reading. */
+enum kind { KIND_STR, KIND_U64, KIND_UNSIGNED, KIND_U16, KIND_BOOL };
+
+struct member {
+    const char *key;
+    enum kind kind;
+    size_t offset;
+};
+
+#define MEMBER(type, field, kind)                                                                  \
+    {                                                                                              \
+#field, kind, offsetof(struct type, field)                                                 \
+    }
+
+static const struct member CONFIG_MEMBERS[] = {
+    MEMBER(config, generation, KIND_U64),
+    MEMBER(config, development, KIND_BOOL),
+    MEMBER(config, hostname, KIND_STR),
+    MEMBER(config, state_dir, KIND_STR),
+    MEMBER(config, run_dir, KIND_STR),
+    MEMBER(config, tls_cert_path, KIND_STR),
+    MEMBER(config, tls_key_path, KIND_STR),
+    MEMBER(config, tls_ca_path, KIND_STR),
+    MEMBER(config, redis, KIND_STR),
+    MEMBER(config, redis_links, KIND_UNSIGNED),
+    MEMBER(config, lease_ms, KIND_U64),
+    MEMBER(config, history_bytes, KIND_U64),
+    MEMBER(config, history_age_ms, KIND_U64),
+    MEMBER(config, commit_timeout_ms, KIND_U64),
+    MEMBER(config, commit_unknown_timeout_ms, KIND_U64),
+    MEMBER(config, message_bytes_max, KIND_U64),
+    MEMBER(config, dns_forward, KIND_STR),
+    MEMBER(config, mx_port, KIND_U16),
+    MEMBER(config, loopback_only, KIND_BOOL),
+    MEMBER(config, site_connections_max, KIND_UNSIGNED),
+    MEMBER(config, connections_max, KIND_UNSIGNED),
+    MEMBER(config, retry.first_ms, KIND_U64),
+    MEMBER(config, retry.max_ms, KIND_U64),
+    MEMBER(config, retry.factor_pct, KIND_UNSIGNED),
+    MEMBER(config, retry.jitter_pct, KIND_UNSIGNED),
+    MEMBER(config, retry.expire_ms, KIND_U64),
+    MEMBER(config, hold_uncertain, KIND_BOOL),
+    MEMBER(config, ndr_from_domain, KIND_STR),
+    MEMBER(config, sandbox_dir, KIND_STR),
+};
+
+static const struct member CREDENTIAL_MEMBERS[] = {
+    MEMBER(config_credential, user, KIND_STR),
+    MEMBER(config_credential, password_hash, KIND_STR),
+    MEMBER(config_credential, key_sha256, KIND_STR),
+    MEMBER(config_credential, tenant, KIND_STR),
+};
+
+static const struct member DKIM_KEY_MEMBERS[] = {
+    MEMBER(config_dkim_key, domain, KIND_STR),
+    MEMBER(config_dkim_key, selector, KIND_STR),
+    MEMBER(config_dkim_key, path, KIND_STR),
+};
+
+/* What config_free() frees: the struct and the JSON that its strings point into. */
+struct snapshot {
+    struct config config;
+    json_t *json;
+    struct config_credential *credentials;
+    struct config_dkim_key *dkim_keys;
+};
+
+static json_t *
+member_to_json(const struct member *m, const void *base)
+{
+    const void *at = (const char *)base + m->offset;
+    switch (m->kind) {
+    case KIND_STR:
+        return json_string(*(const char *const *)at != NULL ? *(const char *const *)at : "");
+    case KIND_U64:
+        return json_integer((json_int_t) * (const uint64_t *)at);
+    case KIND_UNSIGNED:
+        return json_integer(*(const unsigned *)at);
+    case KIND_U16:
+        return json_integer(*(const uint16_t *)at);
+    case KIND_BOOL:
+        return json_boolean(*(const bool *)at);
+    }
+    return NULL;
+}
+
+static json_t *
+object_of(const struct member *members, size_t count, const void *base)
+{
+    json_t *o = json_object();
+    for (size_t i = 0; i < count; i++)
+        json_object_set_new(o, members[i].key, member_to_json(&members[i], base));
+    return o;
+}
+
+static json_t *
+strings_to_json(const char *const *strings, unsigned count)
+{
+    json_t *a = json_array();
+    for (unsigned i = 0; i < count; i++)
+        json_array_append_new(a, json_string(strings[i]));
+    return a;
+}
+
+static json_t *
+credentials_to_json(const struct config *c)
+{
+    json_t *a = json_array();
+    for (unsigned i = 0; i < c->credential_count; i++) {
+        const struct config_credential *cr = &c->credentials[i];
+        json_t *o = object_of(CREDENTIAL_MEMBERS, ARRAY_LEN(CREDENTIAL_MEMBERS), cr);
+        json_object_set_new(o, "class", json_integer(cr->klass));
+        json_object_set_new(o, "senders", strings_to_json(cr->senders, cr->sender_count));
+        json_array_append_new(a, o);
+    }
+    return a;
+}
+
+static json_t *
+config_to_json(const struct config *c)
+{
+    json_t *root = object_of(CONFIG_MEMBERS, ARRAY_LEN(CONFIG_MEMBERS), c);
+    json_t *keys = json_array();
+    for (unsigned i = 0; i < c->dkim_key_count; i++)
+        json_array_append_new(
+            keys, object_of(DKIM_KEY_MEMBERS, ARRAY_LEN(DKIM_KEY_MEMBERS), &c->dkim_keys[i]));
+    json_object_set_new(root, "credentials", credentials_to_json(c));
+    json_object_set_new(root, "dkim_keys", keys);
+    json_object_set_new(root, "signer_sockets",
+                        strings_to_json(c->signer_sockets, c->signer_count));
+    return root;
+}
+
+int
+config_write_snapshot(const struct config *c, int fd, struct err *err)
+{
+    json_t *root = config_to_json(c);
+    int failed = json_dumpfd(root, fd, JSON_COMPACT);
+    json_decref(root);
+    if (failed != 0)
+        return err_set_errno(err, ERR_IO, "configuration snapshot");
+    return 0;
+}
+
+static int
+member_from_json(const struct member *m, json_t *object, void *base, struct err *err)
+{
+    json_t *v = json_object_get(object, m->key);
+    void *at = (char *)base + m->offset;
+    bool is_number = m->kind == KIND_U64 || m->kind == KIND_UNSIGNED || m->kind == KIND_U16;
+    if ((m->kind == KIND_STR && !json_is_string(v)) ||
+        (m->kind == KIND_BOOL && !json_is_boolean(v)) ||
+        (is_number && (!json_is_integer(v) || json_integer_value(v) < 0)))
+        return err_set(err, ERR_CONFIG, "configuration snapshot: %s is missing", m->key);
+    if (m->kind == KIND_STR)
+        *(const char **)at = json_string_value(v);
+    else if (m->kind == KIND_BOOL)
+        *(bool *)at = json_is_true(v);
+    else if (m->kind == KIND_U64)
+        *(uint64_t *)at = (uint64_t)json_integer_value(v);
+    else if (m->kind == KIND_UNSIGNED)
+        *(unsigned *)at = (unsigned)json_integer_value(v);
+    else
+        *(uint16_t *)at = (uint16_t)json_integer_value(v);
+    return 0;
+}
+
+static int
+read_object(const struct member *members, size_t count, json_t *o, void *base, struct err *err)
+{
+    for (size_t i = 0; i < count; i++)
+        if (member_from_json(&members[i], o, base, err) != 0)
+            return -1;
+    return 0;
+}
+
+/* An array of the strings of a JSON array; their bytes stay the JSON's. */
+static const char **
+strings_from_json(json_t *array, unsigned *count)
+{
+    *count = (unsigned)json_array_size(array);
+    const char **out = calloc(*count + 1u, sizeof *out);
+    BUG_ON(out == NULL);
+    for (unsigned i = 0; i < *count; i++)
+        out[i] = json_string_value(json_array_get(array, i));
+    return out;
+}
+
+static int
+read_credentials(struct snapshot *s, struct err *err)
+{
+    json_t *a = json_object_get(s->json, "credentials");
+    unsigned n = (unsigned)json_array_size(a);
+    s->credentials = calloc(n + 1u, sizeof *s->credentials);
+    BUG_ON(s->credentials == NULL);
+    s->config.credentials = s->credentials;
+    for (unsigned i = 0; i < n; i++) {
+        struct config_credential *cr = &s->credentials[i];
+        json_t *o = json_array_get(a, i);
+        if (read_object(CREDENTIAL_MEMBERS, ARRAY_LEN(CREDENTIAL_MEMBERS), o, cr, err) != 0)
+            return -1;
+        cr->klass = (enum config_class)json_integer_value(json_object_get(o, "class"));
+        cr->senders = strings_from_json(json_object_get(o, "senders"), &cr->sender_count);
+        s->config.credential_count = i + 1;
+    }
+    return 0;
+}
+
+static int
+read_dkim_keys(struct snapshot *s, struct err *err)
+{
+    json_t *a = json_object_get(s->json, "dkim_keys");
+    unsigned n = (unsigned)json_array_size(a);
+    s->dkim_keys = calloc(n + 1u, sizeof *s->dkim_keys);
+    BUG_ON(s->dkim_keys == NULL);
+    s->config.dkim_keys = s->dkim_keys;
+    s->config.dkim_key_count = n;
+    for (unsigned i = 0; i < n; i++)
+        if (read_object(DKIM_KEY_MEMBERS, ARRAY_LEN(DKIM_KEY_MEMBERS), json_array_get(a, i),
+                        &s->dkim_keys[i], err) != 0)
+            return -1;
+    return 0;
+}
+
+/* Reads through an offset of its own: the descriptor is shared by all children. */
+static ssize_t
+read_all(int fd, char *out, size_t cap)
+{
+    size_t n = 0;
+    while (n < cap) {
+        ssize_t got = pread(fd, out + n, cap - n, (off_t)n);
+        if (got < 0)
+            return -1;
+        if (got == 0)
+            break;
+        n += (size_t)got;
+    }
+    return (ssize_t)n;
+}
+
+static json_t *
+parse_snapshot(int fd, struct err *err)
+{
+    enum { SNAPSHOT_MAX = 16 << 20 };
+    char *text = malloc(SNAPSHOT_MAX);
+    BUG_ON(text == NULL);
+    ssize_t n = read_all(fd, text, SNAPSHOT_MAX);
+    json_error_t why = {.text = "cannot be read"};
+    json_t *root = n > 0 ? json_loadb(text, (size_t)n, JSON_REJECT_DUPLICATES, &why) : NULL;
+    free(text);
+    if (root == NULL)
+        err_set(err, ERR_CONFIG, "configuration snapshot: %s", why.text);
+    return root;
+}
+
+const struct config *
+config_read_snapshot(int fd, struct err *err)
+{
+    json_t *root = parse_snapshot(fd, err);
+    if (root == NULL)
+        return NULL;
+    struct snapshot *s = calloc(1, sizeof *s);
+    BUG_ON(s == NULL);
+    s->json = root;
+    s->config.signer_sockets =
+        strings_from_json(json_object_get(root, "signer_sockets"), &s->config.signer_count);
+    if (read_object(CONFIG_MEMBERS, ARRAY_LEN(CONFIG_MEMBERS), root, &s->config, err) != 0 ||
+        read_credentials(s, err) != 0 || read_dkim_keys(s, err) != 0) {
+        config_free(&s->config);
+        return NULL;
+    }
+    return &s->config;
+}
+
+void
+config_free(const struct config *c)
+{
+    if (c == NULL)
+        return;
+    struct snapshot *s = container_of(c, struct snapshot, config);
+    for (unsigned i = 0; i < s->config.credential_count; i++)
+        free(s->credentials[i].senders);
+    free(s->credentials);
+    free(s->dkim_keys);
+    free(s->config.signer_sockets);
+    json_decref(s->json);
+    free(s);
+}
+
+const struct config_credential *
+config_credential_by_user(const struct config *c, struct slice user)
+{
+    for (unsigned i = 0; i < c->credential_count; i++)
+        if (slice_eq(slice_str(c->credentials[i].user), user))
+            return &c->credentials[i];
+    return NULL;
+}
+
+bool
+config_credential_owns(const struct config_credential *cr, struct slice domain)
+{
+    for (unsigned i = 0; i < cr->sender_count; i++)
+        if (strcmp(cr->senders[i], "*") == 0 || slice_eq_nocase(slice_str(cr->senders[i]), domain))
+            return true;
+    return false;
+}

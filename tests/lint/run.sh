@@ -1,0 +1,51 @@
+#!/bin/sh
+# The habits that a machine can check. Each check prints what it found; the
+# script fails when any did.
+set -u
+cd "$(dirname "$0")/../.."
+failed=0
+check() {
+    name=$1
+    shift
+    if "$@"; then
+        echo "lint: $name: ok"
+    else
+        echo "lint: $name: FAILED"
+        failed=1
+    fi
+}
+
+sources() {
+    git ls-files --cached --others --exclude-standard -- 'relay/*.[ch]' 'dkim/*.[ch]' 'api/*.[ch]' \
+        'queue/*.[ch]' 'tests/*.[ch]' 'bench/*.[ch]'
+}
+
+format() { sources | xargs clang-format --dry-run --Werror; }
+include_direction() { /usr/bin/python3 tests/lint/includes.py; }
+function_length() { /usr/bin/python3 tests/lint/functions.py; }
+banned_calls() { /usr/bin/python3 tests/lint/banned.py; }
+top_level() { /usr/bin/python3 tests/lint/toplevel.py; }
+
+# clang-tidy is slow: only what changed against the base (default: the whole
+# tree when there is no earlier commit).
+tidy() {
+    base=${LINT_BASE:-$(git rev-parse -q --verify HEAD~1 || true)}
+    if [ -n "$base" ]; then
+        files=$(git diff --name-only --diff-filter=d "$base" -- 'relay/*.c' 'dkim/*.c' 'api/*.c' 'queue/*.c')
+    else
+        files=$(git ls-files 'relay/*.c' 'dkim/*.c' 'api/*.c' 'queue/*.c')
+    fi
+    [ -n "$files" ] || return 0
+    make -s build/gen/queue/scripts.inc || return 1
+    # shellcheck disable=SC2046,SC2086
+    echo "$files" | xargs -n 8 -P 2 sh -c 'clang-tidy --quiet "$@" -- -std=c11 -D_GNU_SOURCE -I. -Ibuild/gen \
+        $(pkg-config --cflags libuv openssl libunbound hiredis jansson gmime-3.0) 2>/dev/null' sh
+}
+
+check "clang-format" format
+check "include direction" include_direction
+check "function length" function_length
+check "banned calls" banned_calls
+check "top level" top_level
+[ "${LINT_TIDY:-yes}" = no ] || check "clang-tidy (changed files)" tidy
+exit $failed
