@@ -5,7 +5,8 @@ MAKEFLAGS += --no-builtin-rules
 .SUFFIXES:
 .DELETE_ON_ERROR:
 
-PKGS := libuv openssl libunbound hiredis jansson gmime-3.0 libzstd libcrypt libidn2
+PKGS := libuv openssl hiredis jansson gmime-3.0 libzstd libcrypt libidn2
+# libunbound.pc asks for a libevent.pc that Debian does not bring along: linked by name.
 CC ?= cc
 CLANG ?= clang
 
@@ -14,7 +15,7 @@ WARN += $(if $(WERROR),-Werror)
 HARDEN := -fstack-protector-strong -fPIE -D_FORTIFY_SOURCE=2
 BASE_CFLAGS = -std=c11 -D_GNU_SOURCE -I. -Ibuild/gen $(WARN) -g -MMD -MP \
 	$(shell pkg-config --cflags $(PKGS))
-LIBS = $(shell pkg-config --libs $(PKGS)) -lopendkim -lhttp_parser
+LIBS = $(shell pkg-config --libs $(PKGS)) -lunbound -lopendkim -lhttp_parser
 LINK_FLAGS := -pie -Wl,-z,relro,-z,now
 
 # A variant is a folder below build/ with flags of its own. `test` and `asan`
@@ -35,7 +36,8 @@ CC_fuzz := $(CLANG)
 
 SRC := $(shell find relay dkim api queue -name '*.c' | sort)
 LIB_SRC := $(filter-out relay/main.c,$(SRC))
-UNIT_SRC := $(shell find tests/unit -name '*.c' | sort)
+UNIT_SUPPORT := $(shell find tests/unit/support -name "*.c" 2>/dev/null | sort)
+UNIT_SRC := $(filter-out $(UNIT_SUPPORT),$(shell find tests/unit -name "*.c" | sort))
 FUZZ_SRC := $(sort $(wildcard tests/fuzz/*.c))
 GEN := build/gen/queue/scripts.inc
 
@@ -62,12 +64,16 @@ build/$(1)/libstagepost.a: $$(LIB_SRC:%.c=build/$(1)/%.o)
 build/$(1)/stagepost: build/$(1)/relay/main.o build/$(1)/libstagepost.a
 	$$(CC_$(1)) $$(LDFLAGS_$(1)) -Wl,--dynamic-list=relay/main.dynlist -o $$@ $$^ $$(LIBS)
 
-build/$(1)/tests/unit/%: build/$(1)/tests/unit/%.o build/$(1)/libstagepost.a
+build/$(1)/libsupport.a: $$(UNIT_SUPPORT:%.c=build/$(1)/%.o)
+	@rm -f $$@
+	ar rcs $$@ $$^
+
+build/$(1)/tests/unit/%: build/$(1)/tests/unit/%.o build/$(1)/libsupport.a build/$(1)/libstagepost.a
 	$$(CC_$(1)) $$(LDFLAGS_$(1)) -o $$@ $$^ $$(LIBS) -lcmocka
 
 unit-$(1)-bins: $$(UNIT_SRC:%.c=build/$(1)/%)
 .PHONY: unit-$(1)-bins
--include $$(patsubst %.c,build/$(1)/%.d,$$(SRC) $$(UNIT_SRC))
+-include $$(patsubst %.c,build/$(1)/%.d,$$(SRC) $$(UNIT_SRC) $$(UNIT_SUPPORT))
 endef
 $(foreach v,release test asan,$(eval $(call variant,$(v))))
 

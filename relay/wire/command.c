@@ -246,7 +246,7 @@ set_notify(struct param_sink *sink, const struct param *p)
     unsigned bits = 0;
     struct slice rest = p->value;
     if (slice_eq_nocase(rest, SLICE("NEVER"))) {
-        sink->rcpt->notify = NOTIFY_NEVER;
+        sink->rcpt->notify = NOTIFY_GIVEN | NOTIFY_NEVER;
         return NULL;
     }
     if (rest.n == 0 || rest.p[rest.n - 1] == ',')
@@ -257,7 +257,7 @@ set_notify(struct param_sink *sink, const struct param *p)
             return why;
         bits |= bit;
     }
-    sink->rcpt->notify = bits;
+    sink->rcpt->notify = NOTIFY_GIVEN | bits;
     return NULL;
 }
 

@@ -12,6 +12,7 @@
 #include "relay/sys/base/arena.h"
 #include "relay/sys/base/slice.h"
 #include "relay/wire/address.h"
+#include "relay/wire/envelope.h"
 #include "relay/wire/reply.h"
 #include "relay/wire/xtext.h"
 
@@ -47,19 +48,12 @@ struct command {
 enum parse command_parse(struct slice line, struct command *out, struct reply_text *refusal);
 
 enum mail_body { BODY_UNSET, BODY_7BIT, BODY_8BITMIME }; /* RFC 6152 */
-enum mail_ret { RET_UNSET, RET_FULL, RET_HDRS };         /* RFC 3461 4.3 */
-enum {
-    NOTIFY_NEVER = 1, /* alone */
-    NOTIFY_SUCCESS = 2,
-    NOTIFY_FAILURE = 4,
-    NOTIFY_DELAY = 8,
-}; /* RFC 3461 4.1; 0: not given */
 
 struct mail_args {
     struct path path;
     uint64_t size_bytes; /* RFC 1870; 0: not given (or given as 0) */
     enum mail_body body;
-    enum mail_ret ret;
+    enum dsn_ret ret;
     bool smtputf8; /* RFC 6531 3.4 */
     bool has_envid;
     struct slice envid; /* decoded, printable ASCII, at most ENVID_MAX */
@@ -70,7 +64,7 @@ enum parse command_parse_mail(struct slice arg, struct arena *arena, struct mail
 
 struct rcpt_args {
     struct path path;   /* never PATH_NULL */
-    unsigned notify;    /* NOTIFY_* bits */
+    unsigned notify;    /* NOTIFY_* bits as in struct rcpt_options; 0: not given */
     struct orcpt orcpt; /* type.n == 0: not given */
 };
 /* smtputf8: MAIL of this transaction had the parameter. */

@@ -23,6 +23,11 @@ enum {
     SMTP_DATA_TIMEOUT_MS = 300000,    /* between pieces of DATA; 4.5.3.2.5: 3 minutes at least */
     MESSAGE_BYTES_MAX = 50 << 20,     /* SIZE that we announce */
 
+    /* Credentials */
+    CREDENTIAL_HASHES_MAX = 16,    /* checks under way per worker: one costs 16 MB and 16 ms */
+    CREDENTIAL_CACHE_SLOTS = 1024, /* right passwords remembered, 40 bytes each */
+    CREDENTIAL_CACHE_MS = 300000,  /* libraries forget a connection after minutes, not hours */
+
     /* Addresses, RFC 5321 4.5.3.1 */
     ADDRESS_LOCAL_MAX = 64,
     ADDRESS_DOMAIN_MAX = 253, /* without the trailing dot: RFC 1035 2.3.4 */
@@ -31,10 +36,16 @@ enum {
     ENVID_MAX = 100,        /* RFC 3461 4.4, decoded */
     ORCPT_MAX = 500,        /* RFC 3461 4.2 */
 
+    /* What is kept of texts for people, relay/wire/envelope.h */
+    ENVELOPE_SUBJECT_MAX = 256, /* enough to recognise a message in a list */
+    VERDICT_TEXT_MAX = 1024,    /* two reply lines of RFC 5321 4.5.3.1.5 */
+
     /* Header section */
     HEADER_SECTION_MAX = 256 << 10,
     HEADER_FIELD_MAX = 64000, /* libopendkim signs wrongly above 65535 */
     HEADER_FIELDS_MAX = 1000,
+    HEADER_ADDED_MAX = 4096,   /* Received, Date and Message-ID of ours: names and addresses
+                                  of at most 254 octets each, and the signatures not */
     HEADER_NAME_MAX = 77,      /* so that name, colon, space and text fit one line of 78 */
     RECEIVED_FIELDS_MAX = 100, /* loop, RFC 5321 6.3 */
 
@@ -86,6 +97,30 @@ enum {
     QUEUE_BULK_REPLY_MAX = 64 << 20, /* a longer bulk string in a reply is not Redis */
     QUEUE_BODIES_IN_MEMORY_MAX = 256 << 20,
 
+    /* DNS */
+    DNS_RECORDS_MAX = 512,         /* kept of one answer; no honest MX or TXT set comes near */
+    DNS_RDATA_BYTES_MAX = 1 << 18, /* of one answer: 64 KB of packet, names written out */
+    DNS_QUESTIONS_MAX = 4096,      /* asked and not yet answered by one resolver */
+    ROUTE_DNS_TIMEOUT_MS = 10000,  /* per question; libunbound's own end is 20 to 48 s */
+    ROUTE_HOSTS_AT_ONCE = 5,       /* MX hosts whose addresses are asked for together */
+    MX_ADDRESSES_PER_HOST_MAX = 5, /* so that at least two hosts of an MX set are tried */
+
+    /* Sandbox (development mode, loopback only) */
+    SANDBOX_CAPTURES_MAX = 10000,       /* files kept; the oldest go first */
+    SANDBOX_DKIM_TXT_MAX = 4000,        /* RSA-4096 is 750; one UDP answer or TCP */
+    SANDBOX_UDP_PAYLOAD_MAX = 1232,     /* no IP fragments, DNS flag day 2020 */
+    SANDBOX_DNS_TCP_MAX = 100,          /* connections */
+    SANDBOX_DNS_TCP_IDLE_MS = 10000,    /* RFC 7766 6.2.3: a few seconds */
+    SANDBOX_MX_SESSIONS_MAX = 1000,     /* 421 to the rest */
+    SANDBOX_MX_TIMEOUT_MS = 300000,     /* RFC 5321 4.5.3.2.7: 5 minutes */
+    SANDBOX_MX_UNSAVED_MAX = 256 << 20, /* bytes of messages being received or written */
+    SANDBOX_MX_SLOW_MS = 5000,          /* before each reply to slow@ */
+    SANDBOX_GREYLIST_MAX = 65536,       /* pairs remembered; then forgotten all at once */
+    SANDBOX_BATCHES_MAX = 2,            /* store batches on the work pool at a time */
+    SANDBOX_BATCH_CAPTURES_MAX = 64,    /* files that are synced as one batch */
+    SANDBOX_META_LINE_MAX = 1 << 19,    /* first line of a capture: 1000 recipients fit */
+    SANDBOX_SUBJECT_MAX = 998,          /* bytes of the subject that are shown */
+    SANDBOX_LIST_MAX = 1000,            /* captures in one listing */
     /* Connections */
     STREAM_READ_MIN = 4 << 10,          /* first read of an idle connection: what it costs us */
     STREAM_READ_MAX = 64 << 10,         /* one read of a busy one */
@@ -103,7 +138,20 @@ enum {
 
     /* Signer channel */
     FRAME_BYTES_MAX = 1 << 20,
-    SIGN_FIELDS_MAX = 100,
+    SIGN_FIELDS_MAX = 100,            /* libopendkim cuts h= at 4096 bytes: about 208 fields */
+    SIGN_PIECE_BYTES = 64 << 10,      /* about 1 ms of canonicalising: one turn's work */
+    SIGN_JOBS_PER_CONNECTION = 16,    /* begun and not answered; each holds a header section */
+    SIGN_OUTSTANDING_BYTES = 8 << 20, /* per worker; one larger message travels alone */
+    SIGN_WAIT_MS = 10000,             /* until a signer takes a job: one restart */
+    SIGN_SILENCE_MS = 15000,          /* 50 MB are signed in about a second */
+    SIGNATURE_BYTES_MAX = 8192,       /* 100 field names, RSA-4096 */
+    SIGNER_CONNECTIONS_MAX = 128,     /* workers of one machine, twice */
+    SIGNER_DRAIN_MS = 3000,
+    SIGNERS_MAX = 64,
+    KEYS_PER_DOMAIN_MAX = 4,
+    KEY_FILE_BYTES_MAX = 16384, /* RSA-4096 has 3.3 KB, some have text before it */
+    KEY_RSA_BITS_MIN = 1024,    /* RFC 8301 3.2 */
+    KEY_RSA_BITS_MAX = 4096,
 };
 
 #endif

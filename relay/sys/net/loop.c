@@ -331,6 +331,7 @@ loop_free(struct loop *l)
         g->end(g);
     }
     BUG_ON(l->earliest != NULL); /* a timer whose owner forgot it */
+    uv_run(&l->uv, UV_RUN_NOWAIT); /* takes up a loop_stop() after the last turn */
     for (int i = 0; i < FREE_TURNS && uv_loop_alive(&l->uv); i++)
         uv_run(&l->uv, UV_RUN_NOWAIT);
     BUG_ON(l->earliest != NULL || !list_empty(&l->next_turn) || !list_empty(&l->end_of_turn));

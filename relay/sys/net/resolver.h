@@ -54,7 +54,8 @@ void dns_query_cancel(struct dns_query *q);
 void dns_query_fini(struct dns_query *q); /* releases records; required after done */
 
 /* RDATA of an MX: preference and host in lower case without the trailing dot;
- * "" for the null MX "." (RFC 7505). false when malformed or not LDH. */
+ * "" for the null MX "." (RFC 7505). false when malformed or not a host name:
+ * letters, digits, hyphens and (as the field does) underscores. */
 bool dns_mx_parse(struct slice rdata, uint16_t *preference, char host[ADDRESS_DOMAIN_MAX + 1]);
 
 #endif

@@ -1,0 +1,86 @@
+"""Two workers: the inbox, and one of them stopped beyond its lease."""
+import os
+import signal
+
+import support
+from support import wait_until
+
+LEASE_S = 4
+
+
+def copies_by_subject(g):
+    out = {}
+    for c in g.captures():
+        out[c["subject"]] = out.get(c["subject"], 0) + 1
+    return out
+
+
+def test_mail_for_the_other_workers_partitions_is_delivered(gateway):
+    """A key decides the partition: half of these are accepted by the worker that
+    does not own it, and reach the owner through the queue."""
+    g = gateway("--workers", "2")
+    ids = [g.accepted(headers={"Idempotency-Key": f"inbox-{i}"}, subject=f"inbox-{i}")
+           for i in range(60)]
+    for message_id in ids:
+        g.wait_status(message_id, "delivered")
+    assert copies_by_subject(g) == {f"inbox-{i}": 1 for i in range(60)}
+
+
+def test_a_worker_stopped_beyond_its_lease(gateway):
+    """Its partitions are taken over; what it had on the wire when it stopped may
+    arrive twice, and then it is flagged. When it goes on, its late facts count."""
+    g = gateway("--workers", "2")
+    ids = {}
+    for i in range(20):
+        subject = f"slow-{i}"
+        ids[subject] = g.accepted(to=f"slow+{i}@d{i}.example", subject=subject)
+    stopped = g.children("worker")[0]
+    os.kill(stopped, signal.SIGSTOP)
+    try:
+        # The living worker takes over: everything is delivered without the other.
+        fast = [g_send_patiently(g, f"fast-{i}") for i in range(10)]
+        for message_id in list(ids.values()) + fast:
+            wait_delivered_patiently(g, message_id)
+    finally:
+        os.kill(stopped, signal.SIGCONT)
+    wait_until("ready again", lambda: len(g.children("worker")) == 2)
+    after = g.accepted(subject="after")
+    g.wait_status(after, "delivered")
+    copies = copies_by_subject(g)
+    for subject, message_id in ids.items():
+        assert copies.get(subject, 0) >= 1, f"{subject} is lost"
+        if copies[subject] > 1:
+            assert g.message(message_id)["recipients"][0]["uncertain"], f"{subject} is not flagged"
+    assert all(copies[f"fast-{i}"] == 1 for i in range(10))
+    print(f"\nduplicates: {sum(1 for s in ids if copies[s] > 1)} of {len(ids)}, all flagged")
+    assert g.metric("stagepost_lease_takeovers_total") > 0
+
+
+def request_patiently(g, ask):
+    """Half of new connections wait at the stopped worker: ask again."""
+    import http.client
+
+    def once():
+        try:
+            return ask()
+        except (OSError, http.client.HTTPException):
+            return None
+
+    return wait_until("an answer", once)
+
+
+def g_send_patiently(g, subject):
+    def ask():
+        answer = g.http("POST", "/v1/messages",
+                        {"from": "shop@example.com", "to": "anna@customer.example",
+                         "subject": subject, "text": "x"},
+                        headers={"Idempotency-Key": subject}, timeout=2)
+        return answer.json["id"] if answer.status == 202 else None
+    return request_patiently(g, ask)
+
+
+def wait_delivered_patiently(g, message_id):
+    def ask():
+        answer = g.http("GET", f"/v1/messages/{message_id}", timeout=2)
+        return answer.json["status"] == "delivered"
+    wait_until(f"{message_id} is delivered", lambda: request_patiently(g, ask))
