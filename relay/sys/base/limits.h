@@ -84,6 +84,10 @@ enum {
     API_NAME_MAX = 320,              /* a display name, before encoding */
     API_FILENAME_MAX = 255,          /* what file systems take */
     API_TYPE_MAX = 255,              /* a media type with its parameters; RFC 6838 4.2: 127 / 127 */
+    API_MESSAGE_ARENA_MAX = 4 << 20, /* names and addresses of 1000 recipients */
+    API_TOKEN_MAX = 900, /* a word that cannot be folded; a line holds 998, RFC 5322 2.1.1 */
+    API_TYPE_PARAMETERS_MAX = 8, /* of one media type */
+    API_CONTENT_ID_MAX = 128,
     API_ERRORS_MAX = 20,             /* field errors shown in one answer */
     API_JSON_DEPTH_MAX = 16,         /* ours is 4 deep */
     API_JSON_VALUES_MAX = 20000,     /* a tree costs 100 bytes and more for each */
