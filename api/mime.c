@@ -1,14 +1,14 @@
 #include "api/mime.h"
 
 #include <gmime/gmime.h>
-#include <string.h>
+#include <stdio.h>
 
-#include "relay/sys/base/bug.h"
+#include "api/mime_header.h"
 #include "relay/sys/base/id.h"
-#include "relay/wire/text.h"
+#include "relay/sys/base/limits.h"
 
 enum {
-    LINE_WANTED = 76,     /* RFC 2045 6.7, RFC 2047 2 */
+    LINE_WANTED = 76,     /* RFC 2045 6.7 */
     BOUNDARY_RANDOM = 16, /* bytes */
 };
 
@@ -18,7 +18,21 @@ mime_setup(void)
     g_mime_init();
 }
 
-/* ---- header fields ------------------------------------------------------ */
+static void
+add_header(struct draft *d, struct buf *out)
+{
+    mime_add_address_field(out, SLICE("From"), &d->lists[DRAFT_FROM]);
+    mime_add_address_field(out, SLICE("To"), &d->lists[DRAFT_TO]);
+    mime_add_address_field(out, SLICE("Cc"), &d->lists[DRAFT_CC]);
+    mime_add_address_field(out, SLICE("Reply-To"), &d->lists[DRAFT_REPLY_TO]);
+    if (d->has_subject)
+        mime_add_text_field(out, SLICE("Subject"), d->subject);
+    for (unsigned i = 0; i < d->header_count; i++)
+        mime_add_custom_field(out, d->headers[i].name, d->headers[i].value);
+    buf_add_str(out, "MIME-Version: 1.0\r\n");
+}
+
+/* ---- parts -------------------------------------------------------------- */
 
 static bool
 cstr(struct draft *d, struct slice s, const char **out)
@@ -31,82 +45,6 @@ cstr(struct draft *d, struct slice s, const char **out)
     *out = copy.p;
     return true;
 }
-
-static void
-add_list(struct draft *d, GMimeMessage *m, enum draft_list_kind kind, GMimeAddressType type)
-{
-    InternetAddressList *to = g_mime_message_get_addresses(m, type);
-    for (unsigned i = 0; i < d->lists[kind].count; i++) {
-        const struct draft_mailbox *from = &d->lists[kind].v[i];
-        const char *name = NULL, *address;
-        if ((from->name.n > 0 && !cstr(d, from->name, &name)) || !cstr(d, from->address, &address))
-            return;
-        InternetAddress *a = internet_address_mailbox_new(name, address);
-        internet_address_set_charset(a, "utf-8");
-        internet_address_list_add(to, a);
-        g_object_unref(a);
-    }
-}
-
-/* RFC 5322 2.2.3: a fold before white space, so that unfolding gives the same
- * value. No line is white space only, because a value neither begins nor ends
- * with a space. */
-static void
-add_folded(struct buf *out, size_t column, struct slice value)
-{
-    while (value.n > 0) {
-        size_t n = 1;
-        while (n < value.n && value.p[n] == ' ')
-            n++;
-        while (n < value.n && value.p[n] != ' ')
-            n++;
-        struct slice word = slice_cut(&value, n);
-        if (column + n > LINE_WANTED && word.p[0] == ' ') {
-            buf_add_char(out, '\n');
-            column = 0;
-        }
-        buf_add(out, word);
-        column += n;
-    }
-}
-
-static void
-add_custom(struct draft *d, GMimeObject *m, const struct draft_pair *pair)
-{
-    const char *name, *value;
-    if (!cstr(d, pair->name, &name) || !cstr(d, pair->value, &value))
-        return;
-    char *encoded = NULL;
-    if (!text_is_ascii(pair->value))
-        encoded = g_mime_utils_header_encode_text(NULL, value, "utf-8");
-    struct buf raw;
-    buf_init(&raw, HEADER_FIELD_MAX);
-    buf_add_char(&raw, ' ');
-    add_folded(&raw, pair->name.n + 2, slice_str(encoded != NULL ? encoded : value));
-    buf_add(&raw, slice_from("\n", 2)); /* with the NUL */
-    g_free(encoded);
-    GMimeHeaderList *list = g_mime_object_get_header_list(m);
-    g_mime_header_list_append(list, name, "x", NULL);
-    int last = g_mime_header_list_get_count(list) - 1;
-    g_mime_header_set_raw_value(g_mime_header_list_get_header_at(list, last), buf_slice(&raw).p);
-    buf_fini(&raw);
-}
-
-static void
-add_header(struct draft *d, GMimeMessage *m)
-{
-    add_list(d, m, DRAFT_FROM, GMIME_ADDRESS_TYPE_FROM);
-    add_list(d, m, DRAFT_TO, GMIME_ADDRESS_TYPE_TO);
-    add_list(d, m, DRAFT_CC, GMIME_ADDRESS_TYPE_CC);
-    add_list(d, m, DRAFT_REPLY_TO, GMIME_ADDRESS_TYPE_REPLY_TO);
-    const char *subject;
-    if (d->has_subject && cstr(d, d->subject, &subject))
-        g_mime_message_set_subject(m, subject, "utf-8");
-    for (unsigned i = 0; i < d->header_count; i++)
-        add_custom(d, GMIME_OBJECT(m), &d->headers[i]);
-}
-
-/* ---- parts -------------------------------------------------------------- */
 
 /* Takes the bytes over. */
 static void
@@ -169,6 +107,24 @@ text_part(struct slice text, const char *subtype)
     return part;
 }
 
+/* GMime would choose iso-8859-1 where that is enough. */
+static void
+use_utf8(GMimeParamList *list, const char *name)
+{
+    GMimeParam *p = g_mime_param_list_get_parameter(list, name);
+    if (p != NULL)
+        g_mime_param_set_charset(p, "utf-8");
+}
+
+static void
+set_filename(GMimeObject *part, const char *name)
+{
+    g_mime_part_set_filename(GMIME_PART(part), name);
+    use_utf8(g_mime_content_type_get_parameters(g_mime_object_get_content_type(part)), "name");
+    use_utf8(g_mime_content_disposition_get_parameters(g_mime_object_get_content_disposition(part)),
+             "filename");
+}
+
 static GMimeObject *
 attachment_part(struct draft *d, struct draft_attachment *a, bool inline_part)
 {
@@ -181,7 +137,7 @@ attachment_part(struct draft *d, struct draft_attachment *a, bool inline_part)
             g_mime_object_set_content_type_parameter(part, name, value);
     g_mime_object_set_disposition(part, inline_part ? "inline" : "attachment");
     if (cstr(d, a->filename, &name))
-        g_mime_part_set_filename(GMIME_PART(part), name);
+        set_filename(part, name);
     if (a->content_id.n > 0 && cstr(d, a->content_id, &value))
         g_mime_object_set_content_id(part, value);
     struct slice bytes = buf_slice(&a->content);
@@ -263,14 +219,15 @@ build_body(struct draft *d)
 /* GLib's memory is the system's malloc (GLib 2.46 and newer), so the bytes
  * become the buffer without a copy. */
 static void
-write_message(GMimeMessage *m, struct buf *out)
+write_message(struct slice header, GMimeObject *body, struct buf *out)
 {
     GByteArray *bytes = g_byte_array_new();
     GMimeStream *stream = g_mime_stream_mem_new_with_byte_array(bytes);
     g_mime_stream_mem_set_owner(GMIME_STREAM_MEM(stream), FALSE);
+    g_mime_stream_write(stream, header.p, header.n);
     GMimeFormatOptions *options = g_mime_format_options_new();
     g_mime_format_options_set_newline_format(options, GMIME_NEWLINE_FORMAT_DOS);
-    g_mime_object_write_to_stream(GMIME_OBJECT(m), options, stream);
+    g_mime_object_write_to_stream(body, options, stream);
     g_mime_format_options_free(options);
     g_object_unref(stream);
     size_t n = bytes->len;
@@ -281,14 +238,15 @@ write_message(GMimeMessage *m, struct buf *out)
 bool
 mime_build(struct draft *d, struct buf *out)
 {
-    GMimeMessage *m = g_mime_message_new(FALSE);
-    add_header(d, m);
-    GMimeObject *body = build_body(d);
-    g_mime_message_set_mime_part(m, body);
-    g_object_unref(body);
+    struct buf header;
+    buf_init(&header, HEADER_SECTION_MAX);
     buf_init(out, 0);
-    if (!d->no_room)
-        write_message(m, out);
-    g_object_unref(m);
-    return !d->no_room;
+    add_header(d, &header);
+    bool fits = !header.overflowed;
+    GMimeObject *body = build_body(d);
+    if (fits && !d->no_room)
+        write_message(buf_slice(&header), body, out);
+    g_object_unref(body);
+    buf_fini(&header);
+    return fits && !d->no_room;
 }

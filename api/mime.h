@@ -6,10 +6,10 @@
  *   html with inline content    multipart/related around it
  *   attachments                 multipart/mixed around everything
  *
- * What GMime 3.2 does that is not wanted here, and how it is kept from it:
- * it encodes long words of any header value, so custom fields are written raw
- * and folded here; it picks iso-8859-1 for names and texts, so the charset is
- * always given; its line ends are LF unless asked.
+ * The header fields are written by mime_header.c: GMime 3.2 lets text through
+ * that looks like an encoded word, and encodes long words of fields in which
+ * that destroys a URL. GMime builds the parts; it picks iso-8859-1 and LF where
+ * it is not told otherwise, so charset and line ends are always given.
  */
 #ifndef STAGEPOST_API_MIME_H
 #define STAGEPOST_API_MIME_H
@@ -21,7 +21,8 @@
 void mime_setup(void);
 
 /* Fills `out` (initialised by this call) with the message; false when the
- * draft's arena is used up. Empties the attachments of the draft. */
+ * draft's arena is used up or the header section too large. Empties the attachments of the draft.
+ */
 bool mime_build(struct draft *d, struct buf *out);
 
 #endif
