@@ -77,6 +77,10 @@ unit-$(1)-bins: $$(UNIT_SRC:%.c=build/$(1)/%)
 endef
 $(foreach v,release test asan,$(eval $(call variant,$(v))))
 
+build/release/bench/%: build/release/bench/%.o build/release/bench/latency.o \
+		build/release/libstagepost.a
+	$(CC_release) $(LDFLAGS_release) -o $@ $^ $(LIBS)
+
 build/fuzz/%.o: %.c | $(GEN)
 	@mkdir -p $(@D)
 	$(CC_fuzz) $(BASE_CFLAGS) $(CFLAGS_fuzz) -c $< -o $@

@@ -116,7 +116,7 @@ static bool
 record_read(struct slice packet, size_t *at, struct record *out)
 {
     struct dns_name owner;
-    uint16_t bytes;
+    uint16_t bytes = 0;
     if (!dns_name_read(packet, at, &owner) || packet.n - *at < RECORD_FIXED_BYTES)
         return false;
     struct slice fixed = slice_from(packet.p + *at, RECORD_FIXED_BYTES);
@@ -208,7 +208,7 @@ enum parse
 dns_answer_read(struct slice packet, uint16_t type, struct buf *rdata, struct dns_answer *out)
 {
     size_t before = rdata->len;
-    uint16_t id, flags, counts[4];
+    uint16_t id = 0, flags = 0, counts[4] = {0};
     struct slice in = packet;
     if (packet.n < DNS_HEADER_BYTES)
         return PARSE_BAD;
