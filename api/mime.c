@@ -18,6 +18,16 @@ mime_setup(void)
     g_mime_init();
 }
 
+void
+mime_add_decoded(struct buf *out, struct slice text)
+{
+    char *copy = g_strndup(text.p != NULL ? text.p : "", text.n);
+    char *decoded = g_mime_utils_header_decode_text(NULL, copy);
+    buf_add_str(out, decoded);
+    g_free(decoded);
+    g_free(copy);
+}
+
 static void
 add_header(struct draft *d, struct buf *out)
 {

@@ -25,4 +25,8 @@ void mime_setup(void);
  */
 bool mime_build(struct draft *d, struct buf *out);
 
+/* Appends the text of an unstructured field with its encoded words decoded, as
+ * UTF-8; for people. */
+void mime_add_decoded(struct buf *out, struct slice text);
+
 #endif

@@ -95,11 +95,12 @@ http_respond(struct http_request *r, const struct http_reply *reply)
 {
     struct http_connection *c = r->connection;
     BUG_ON(reply->extra_count > ARRAY_LEN(reply->extra));
-    count(r, reply->status);
     if (c == NULL) {
+        LOG(LOG_INFO, "http.client-gone", LF_STR("request", r->id), LF_S("path", r->head.path));
         request_free(r);
         return;
     }
+    count(r, reply->status);
     /* An answer before the whole request was read ends the connection: where
      * the next request begins is not known. */
     bool keep = c->sm.state == CONN_WORK && r->head.keep_alive && !r->server->draining;
