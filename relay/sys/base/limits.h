@@ -111,10 +111,35 @@ enum {
     HTTP_BODY_MAX = 70 << 20,    /* a message of MESSAGE_BYTES_MAX in base64 */
     HTTP_CONNECTIONS_MAX = 1000, /* per worker */
     HTTP_IDLE_TIMEOUT_MS = 75000,
-    HTTP_REQUEST_TIMEOUT_MS = 60000, /* from the first byte of a request to its last */
+    HTTP_REQUEST_TIMEOUT_MS = 60000,       /* from the first byte of a request to its last */
+    HTTP_REQUEST_ARENA_MAX = 512 << 10,    /* a head, its query, 1000 recipients */
+    HTTP_CHUNK_LINE_MAX = 256,             /* size and extensions; nobody sends extensions */
+    HTTP_TRAILER_MAX = 8192,               /* read over, as a small header section */
+    HTTP_QUERY_PAIRS_MAX = 1024,           /* every recipient of a raw message */
+    HTTP_BODIES_IN_MEMORY_MAX = 256 << 20, /* of all requests being read, per worker; then 503 */
+    HTTP_LINGER_TIMEOUT_MS = 5000, /* reading on after a refusal, so that it is not lost to RST */
+    HTTP_INPUT_MAX = 64 << 10,     /* a head and some of what follows; more waits in the kernel */
     IDEMPOTENCY_KEY_MAX = 256,
     API_RECIPIENTS_MAX = 1000,
     API_ATTACHMENTS_MAX = 100,
+    API_HEADERS_MAX = 100,           /* custom header fields of one message */
+    API_HEADER_VALUE_MAX = 4096,     /* of one of them, before encoding */
+    API_SUBJECT_MAX = 998,           /* RFC 5322 2.1.1, before encoding */
+    API_NAME_MAX = 320,              /* a display name, before encoding */
+    API_FILENAME_MAX = 255,          /* what file systems take */
+    API_TYPE_MAX = 255,              /* a media type with its parameters; RFC 6838 4.2: 127 / 127 */
+    API_MESSAGE_ARENA_MAX = 4 << 20, /* names and addresses of 1000 recipients */
+    API_TOKEN_MAX = 900, /* a word that cannot be folded; a line holds 998, RFC 5322 2.1.1 */
+    API_TYPE_PARAMETERS_MAX = 8, /* of one media type */
+    API_CONTENT_ID_MAX = 128,
+    API_ERRORS_MAX = 20,               /* field errors shown in one answer */
+    API_JSON_DEPTH_MAX = 16,           /* ours is 4 deep */
+    API_JSON_VALUES_MAX = 20000,       /* a tree costs 100 bytes and more for each */
+    API_JSON_INLINE_MAX = 256 << 10,   /* larger bodies go to the work pool: 16 ns a byte */
+    API_WORK_PENDING_MAX = 64,         /* bodies waiting for the pool; then 503 */
+    API_SANDBOX_LIST_MAX = 10000,      /* captures in one answer: all that are kept */
+    API_ANSWER_MAX = 16 << 20,         /* a status of 1000 recipients, a list of captures */
+    API_CLOCK_ADVANCE_DAYS_MAX = 3650, /* in one step; the schedule never runs out of years */
 
     /* Reports */
     DSN_DIAGNOSTIC_MAX = 2048, /* of a remote's text, for each recipient of a report */
