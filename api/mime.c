@@ -169,7 +169,7 @@ multipart(const char *subtype, GMimeObject *first)
     char boundary[2 * BOUNDARY_RANDOM + 3] = "=_";
     random_bytes(random, sizeof random);
     for (size_t i = 0; i < sizeof random; i++)
-        sprintf(boundary + 2 + 2 * i, "%02x", random[i]);
+        snprintf(boundary + 2 + 2 * i, 3, "%02x", random[i]);
     GMimeMultipart *m = g_mime_multipart_new_with_subtype(subtype);
     g_mime_multipart_set_boundary(m, boundary);
     if (first != NULL) {

@@ -1,5 +1,6 @@
 #include "api/submission.h"
 
+#include <stdio.h>
 #include <openssl/evp.h>
 #include <string.h>
 
@@ -65,9 +66,9 @@ write_accepted(struct buf *out, const struct submit_op *op, const char *id)
 static void
 respond_accepted(struct submission *s)
 {
-    char id[ID_TEXT_BYTES + 1], location[64] = "/v1/messages/";
+    char id[ID_TEXT_BYTES + 1], location[64];
     id_format(s->submit.id, id);
-    strcat(location, id);
+    snprintf(location, sizeof location, "/v1/messages/%s", id);
     struct buf body;
     buf_init(&body, API_ANSWER_MAX);
     write_accepted(&body, &s->submit, id);

@@ -54,7 +54,18 @@ static const char USAGE[] =
     "Ports: 0 picks a free one. --dns and --mx-port replace the sandbox's DNS and MX\n"
     "by others on loopback.\n";
 
-enum option_id { O_SMTP, O_SMTPS, O_HTTP, O_DNS_PORT, O_STATE, O_WORKERS, O_SIGNERS, O_DNS, O_MX, O_HELP };
+enum option_id {
+    O_SMTP,
+    O_SMTPS,
+    O_HTTP,
+    O_DNS_PORT,
+    O_STATE,
+    O_WORKERS,
+    O_SIGNERS,
+    O_DNS,
+    O_MX,
+    O_HELP
+};
 
 static const struct option OPTIONS[] = {
     {"smtp-port", required_argument, NULL, O_SMTP},
