@@ -1,8 +1,5 @@
 #include "dkim/protocol.h"
 
-#include "relay/sys/base/limits.h"
-#include "relay/sys/net/frame.h"
-
 static bool
 read_begin(struct slice payload, struct sign_request *out)
 {
@@ -36,6 +33,8 @@ sign_request_cut(struct slice *in, struct sign_request *out)
     struct frame f;
     struct sign_request r;
     enum parse p = frame_cut(&rest, &f);
+    if (p == PARSE_MORE && in->n >= SIGN_REQUEST_FRAME_MAX)
+        return PARSE_BAD;
     if (p != PARSE_OK)
         return p;
     if (!read_payload(&f, &r))
@@ -43,4 +42,12 @@ sign_request_cut(struct slice *in, struct sign_request *out)
     *in = rest;
     *out = r;
     return PARSE_OK;
+}
+
+bool
+sign_request_add_begin(struct buf *b, uint64_t request, uint32_t message_bytes, struct slice domain)
+{
+    size_t payload_bytes = sizeof(uint32_t) * 2 + domain.n;
+    return frame_add_header(b, SIGN_FRAME_BEGIN, request, payload_bytes) &&
+           frame_add_u32(b, message_bytes) && frame_add_bytes(b, domain);
 }

@@ -477,7 +477,7 @@ try_out(struct sign_engine *e, bool *asked_shim, struct err *err)
 {
     struct buf fields;
     uint64_t before = keyshim_reads();
-    buf_init(&fields, KEYS_PER_DOMAIN_MAX * SIGNATURE_BYTES_MAX);
+    buf_init(&fields, SIGN_FIELDS_BYTES_MAX);
     enum sign_status status = sign_message(e, keyset_any_domain(e->keys),
                                            SLICE("From: <a@b>\r\n\r\nx\r\n"), &fields, err);
     buf_fini(&fields);

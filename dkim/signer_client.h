@@ -23,7 +23,8 @@ struct signer_peer;
 /* Copies the paths (unix sockets, 1 to SIGNERS_MAX) and begins to connect. */
 struct signer_client *signer_client_new(struct loop *l, const char *const *socket_paths,
                                         unsigned count);
-/* Every operation must be done. NULL is fine. */
+/* Every operation must be done. Memory goes when the loop has turned once more.
+ * NULL is fine. */
 void signer_client_free(struct signer_client *c);
 /* Connections that are up now. */
 unsigned signer_client_connected(const struct signer_client *c);

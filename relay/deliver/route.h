@@ -30,7 +30,7 @@ enum { ROUTE_SITE_KEY_MAX = 320, ROUTE_TEXT_MAX = 512 };
 struct route_host {
     char name[ADDRESS_DOMAIN_MAX + 1]; /* lower case; "[192.0.2.1]" for a literal */
     uint16_t preference;
-    uint8_t first_address, address_count; /* in route.addresses; count may be 0 */
+    uint8_t first_address, address_count; /* in route.addresses; at least one */
 };
 
 /* An answer; immutable, the caller's after done. */

@@ -20,6 +20,7 @@
 
 #include <stdint.h>
 
+#include "relay/sandbox/capture.h"
 #include "relay/sys/base/buf.h"
 #include "relay/sys/base/err.h"
 #include "relay/sys/base/id.h"
@@ -48,10 +49,9 @@ struct store_put {
     struct list_node node;
 };
 
-/* from, to: bare addresses, "" for the null reverse-path; copied. message is
- * copied too. */
-void store_put_start(struct store_put *op, struct store *s, struct slice from,
-                     const struct slice *to, size_t to_count, struct slice message,
+/* Copies what it needs of `what`, whose id and time are filled in by the store.
+ * Addresses are bare; at most SMTP_RECIPIENTS_MAX of them, of path length. */
+void store_put_start(struct store_put *op, struct store *s, const struct capture *what,
                      void (*done)(struct store_put *op));
 
 /* ---- readers: any process, blocking, for the work pool ---- */

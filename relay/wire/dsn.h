@@ -1,7 +1,7 @@
 /*
  * Delivery status notifications (RFC 3464, RFC 6522, RFC 6533): a whole
  * message with CRLF line ends out of a struct. It is always 7-bit, but for a
- * UTF-8 sender in To.
+ * UTF-8 sender in To (and a full original is passed through as it is).
  *
  * Text for people, then message/delivery-status, then the original:
  *   full and 7-bit     message/rfc822
@@ -30,7 +30,9 @@ struct dsn_recipient {
     struct slice address; /* as in RCPT, canonical; may be UTF-8 */
     struct orcpt orcpt;   /* type.n == 0: not given */
     enum dsn_action action;
-    struct enhanced status;       /* class_ 0: derived from reply_code and action */
+    struct enhanced status;       /* our verdict, 5.4.7 for expired; class_ 0: the reply's.
+                                     The class is made to agree with the action */
+    struct enhanced reply_status; /* what stood in the reply; class_ 0: none */
     struct slice remote_mta;      /* host name or address literal; empty: none was reached */
     unsigned reply_code;          /* 0: no SMTP reply (our own decision; `text` explains) */
     struct slice text;            /* the remote's text or our reason; lines by '\n' */
@@ -53,7 +55,8 @@ struct dsn_report {
     const struct slice *original;
     size_t original_pieces;
     bool full;            /* RET=FULL; else the header section only */
-    const char *boundary; /* NULL: random; for tests that compare bytes */
+    const char *boundary; /* NULL: random; else the one that is tried first, at most 40
+                             octets: for tests that compare bytes */
 };
 
 /* Appends the report. False (with `out` as it was) when it does not fit. */

@@ -18,7 +18,7 @@ MAY_INCLUDE = {
     "relay/wire": BASE,
     "queue": NET,
     "dkim": NET + ["relay/wire"] + CONFIG,
-    "relay/event": NET + ["relay/wire"],
+    "relay/event": NET + ["relay/wire", "queue/queue.h"],
     "relay/accept": NET + ["relay/wire", "queue", "dkim"] + CONFIG,
     "relay/accept/smtp": NET + ["relay/wire", "relay/accept", "queue/queue.h"] + CONFIG,
     "relay/deliver": NET + ["relay/wire", "queue", "dkim", "relay/event"] + CONFIG,

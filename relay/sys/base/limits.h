@@ -71,6 +71,38 @@ enum {
     MX_ADDRESSES_MAX = 10,          /* addresses tried in one attempt */
     RCPT_PER_TRANSACTION_MAX = 100, /* RFC 5321 4.5.3.1.8: what every server must take */
     MESSAGES_PER_CONNECTION_MAX = 100,
+    CLIENT_INPUT_BYTES = 2 * 65536, /* more than REPLY_BYTES_MAX: a longer reply is seen as such */
+    CLIENT_BODY_PIECE = 64 << 10,   /* dot-stuffed and handed to the stream at once */
+    VERDICT_RECORD_MAX = 2048,      /* a verdict as the queue keeps it */
+    CLIENT_KEPT_BYTES = 16 << 10,   /* of output memory while idle */
+    DIAL_TOTAL_MS = 600000,         /* then no further address is tried in this attempt */
+    CLIENT_CONNECT_MS = 30000,      /* per address; longer ones are of no use to anybody */
+    CLIENT_TLS_MS = 120000,         /* for the handshake */
+    CLIENT_COMMAND_MAX = 4096,      /* MAIL and RCPT: an address, ENVID, ORCPT in xtext */
+    CLIENT_OUTPUT_MAX = 1 << 20,    /* commands of one transaction, or one piece of text */
+    CLIENT_QUIT_MS = 5000,          /* for the reply to QUIT */
+    CLIENT_DOT_WITHHELD_MS = 60000, /* for our own queue; peers wait 3 minutes at least */
+    CLIENT_DOT_ASK_MS = 50,         /* between questions to a queue whose lease is late */
+    ATTEMPT_BROKEN_OFF_MAX = 2,     /* connections lost in the middle: it may be the message */
+    ATTEMPT_ARENA_MAX = 4 << 20,    /* SMTP_RECIPIENTS_MAX verdicts with text, and the event */
+    EVENT_BYTES_MAX = 3 << 20,      /* one attempt at SMTP_RECIPIENTS_MAX recipients */
+    POOL_IDLE_MS = 10000,           /* an idle connection is kept for its site */
+    SITE_BACKOFF_MS = 3000,         /* nothing is tried after all hosts failed */
+    SITE_READY_MAX = 500,           /* attempts waiting in memory; the rest goes back */
+    SITE_MOVING_DELAY_MS = 100,     /* for what goes back while the site takes mail */
+    SITE_STUCK_DELAY_MS = 2000,     /* and while it does not */
+    SITE_EARN_SUCCESSES = 10,       /* deliveries for one more connection after a complaint */
+    HOSTS_REMEMBERED_MAX = 4096,    /* then the oldest are forgotten */
+    HOST_TLS_BROKEN_MS = 600000,    /* then STARTTLS is tried again */
+    HOP_ROUTE_KEPT_MS = 60000,      /* at most, and never longer than the TTL */
+    HOP_FAILURE_KEPT_MS = 5000,     /* a route that could not be found */
+    HOP_SWEEP_MS = 30000,
+    AWAY_DELAY_MS = 1000,          /* a job comes again when the queue was away */
+    BOUNCE_SIGN_TRIES = 3,         /* then the report goes without a signature */
+    BOUNCE_SIGN_PAUSE_MS = 5000,   /* a signer restarts within that */
+    BOUNCE_ARENA_MAX = 2 << 20,    /* what a report says of 1000 recipients */
+    ENVELOPE_RECORD_MAX = 8192,    /* addresses, ids and a subject, each with a limit of its own */
+    BOUNCE_OVERHEAD_MAX = 4 << 20, /* report without the original: 1000 recipients */
 
     /* HTTP */
     HTTP_HEADER_BYTES_MAX = 32768,
@@ -79,10 +111,38 @@ enum {
     HTTP_BODY_MAX = 70 << 20,    /* a message of MESSAGE_BYTES_MAX in base64 */
     HTTP_CONNECTIONS_MAX = 1000, /* per worker */
     HTTP_IDLE_TIMEOUT_MS = 75000,
-    HTTP_REQUEST_TIMEOUT_MS = 60000, /* from the first byte of a request to its last */
+    HTTP_REQUEST_TIMEOUT_MS = 60000,       /* from the first byte of a request to its last */
+    HTTP_REQUEST_ARENA_MAX = 512 << 10,    /* a head, its query, 1000 recipients */
+    HTTP_CHUNK_LINE_MAX = 256,             /* size and extensions; nobody sends extensions */
+    HTTP_TRAILER_MAX = 8192,               /* read over, as a small header section */
+    HTTP_QUERY_PAIRS_MAX = 1024,           /* every recipient of a raw message */
+    HTTP_BODIES_IN_MEMORY_MAX = 256 << 20, /* of all requests being read, per worker; then 503 */
+    HTTP_LINGER_TIMEOUT_MS = 5000, /* reading on after a refusal, so that it is not lost to RST */
+    HTTP_INPUT_MAX = 64 << 10,     /* a head and some of what follows; more waits in the kernel */
     IDEMPOTENCY_KEY_MAX = 256,
     API_RECIPIENTS_MAX = 1000,
     API_ATTACHMENTS_MAX = 100,
+    API_HEADERS_MAX = 100,           /* custom header fields of one message */
+    API_HEADER_VALUE_MAX = 4096,     /* of one of them, before encoding */
+    API_SUBJECT_MAX = 998,           /* RFC 5322 2.1.1, before encoding */
+    API_NAME_MAX = 320,              /* a display name, before encoding */
+    API_FILENAME_MAX = 255,          /* what file systems take */
+    API_TYPE_MAX = 255,              /* a media type with its parameters; RFC 6838 4.2: 127 / 127 */
+    API_MESSAGE_ARENA_MAX = 4 << 20, /* names and addresses of 1000 recipients */
+    API_TOKEN_MAX = 900, /* a word that cannot be folded; a line holds 998, RFC 5322 2.1.1 */
+    API_TYPE_PARAMETERS_MAX = 8, /* of one media type */
+    API_CONTENT_ID_MAX = 128,
+    API_ERRORS_MAX = 20,               /* field errors shown in one answer */
+    API_JSON_DEPTH_MAX = 16,           /* ours is 4 deep */
+    API_JSON_VALUES_MAX = 20000,       /* a tree costs 100 bytes and more for each */
+    API_JSON_INLINE_MAX = 256 << 10,   /* larger bodies go to the work pool: 16 ns a byte */
+    API_WORK_PENDING_MAX = 64,         /* bodies waiting for the pool; then 503 */
+    API_SANDBOX_LIST_MAX = 10000,      /* captures in one answer: all that are kept */
+    API_ANSWER_MAX = 16 << 20,         /* a status of 1000 recipients, a list of captures */
+    API_CLOCK_ADVANCE_DAYS_MAX = 3650, /* in one step; the schedule never runs out of years */
+
+    /* Reports */
+    DSN_DIAGNOSTIC_MAX = 2048, /* of a remote's text, for each recipient of a report */
 
     /* Queue */
     QUEUE_CHUNK_BYTES = 256 << 10, /* one write of a body; larger ones stall Redis */

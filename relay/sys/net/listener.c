@@ -15,6 +15,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "relay/sys/base/bug.h"
@@ -72,8 +73,11 @@ static bool
 is_stale_socket(const struct net_address *at)
 {
     struct err ignored;
+    struct stat st;
     union net_sockaddr sa;
     socklen_t n = net_address_to_sockaddr(at, &sa);
+    if (lstat(at->path, &st) != 0 || !S_ISSOCK(st.st_mode))
+        return false;
     int fd = open_socket(at, &ignored);
     if (fd < 0)
         return false;

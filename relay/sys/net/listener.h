@@ -12,13 +12,16 @@ struct listener;
 /* Binds and listens; for the supervisor and for tests. port 0 picks one. The
  * descriptor is close-on-exec. With `reuseport` a plain bind probes first, so
  * that a second start on the same port fails instead of stealing connections;
- * further sockets of the same supervisor pass probe = false. */
+ * further sockets of the same supervisor pass probe = false. A unix path on which
+ * nobody listens any more is taken over; any other file there is an error.
+ * Returns -1 with ERR_IO. */
 int net_listen(const struct net_address *at, bool reuseport, bool probe, struct err *err);
 /* The address a listening descriptor is bound to. */
 int net_bound_address(int fd, struct net_address *out, struct err *err);
 
-/* Accepts from fd (taken over). on_accept gets each new stream; it must set its
- * user, or close it. input_max: as in connect_start(). */
+/* Accepts from fd (taken over, unless NULL is returned). on_accept gets each new
+ * stream; it must set its user, or close it. input_max: as in connect_start().
+ * Out of descriptors or memory, connections wait in the backlog. */
 struct listener *listener_open(struct loop *l, int fd, size_t input_max,
                                void (*on_accept)(void *owner, struct stream *s), void *owner,
                                struct err *err);

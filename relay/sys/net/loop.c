@@ -330,7 +330,7 @@ loop_free(struct loop *l)
         struct lingerer *g = container_of(n, struct lingerer, node);
         g->end(g);
     }
-    BUG_ON(l->earliest != NULL); /* a timer whose owner forgot it */
+    BUG_ON(l->earliest != NULL);   /* a timer whose owner forgot it */
     uv_run(&l->uv, UV_RUN_NOWAIT); /* takes up a loop_stop() after the last turn */
     for (int i = 0; i < FREE_TURNS && uv_loop_alive(&l->uv); i++)
         uv_run(&l->uv, UV_RUN_NOWAIT);

@@ -17,7 +17,9 @@
 struct loop;
 
 struct loop *loop_new(void);
-/* Aborts when a handle is still open (uv_loop_close() != 0): a leak is a bug. */
+/* Ends what lingers after stream_close() and process_free(). Aborts when anything
+ * else is still there (an open handle, an active timer, work in the pool): a
+ * leak is a bug. */
 void loop_free(struct loop *l);
 void loop_run(struct loop *l);  /* until loop_stop() or until nothing is left to wait for */
 void loop_stop(struct loop *l); /* loop_run() returns after this turn */

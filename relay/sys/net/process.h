@@ -20,7 +20,9 @@ struct process_spec {
     int fd_count;      /* at least 3 */
 };
 
-/* on_exit: exactly once, with the exit code (0..255) and signal (0: none). The
+/* Every descriptor of this process from 3 up becomes close-on-exec: the child
+ * gets those in the spec and no other.
+ * on_exit: exactly once, with the exit code (0..255) and signal (0: none). The
  * process may be freed inside it. */
 struct process *process_start(struct loop *l, const struct process_spec *spec,
                               void (*on_exit)(void *owner, int code, int signal), void *owner,

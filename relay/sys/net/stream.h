@@ -32,7 +32,9 @@ struct stream_user {
     void (*on_input)(struct stream_user *u);
     /* Exactly once: ERR_CLOSED (orderly end: FIN, and under TLS a close_notify
      * before it), ERR_IO, ERR_TLS, ERR_TIMEOUT. All input received before was
-     * delivered first. The user still owns the stream and must close it. */
+     * delivered first. The user still owns the stream and must close it; after
+     * ERR_CLOSED it may still send (the peer may have closed its side only). A
+     * user that takes over an ended stream is told too. */
     void (*on_end)(struct stream_user *u, const struct err *why);
     /* Unsent output fell to stream_output_low_water() after being above the
      * high-water mark. May be NULL. */
@@ -58,7 +60,9 @@ bool net_address_is_loopback(const struct net_address *a);
  * sockets only; connect_start() refuses anything else with ERR_REFUSED. */
 void net_only_loopback(void);
 
-/* Connecting. start cannot fail; done comes exactly once, on a later turn. */
+/* Connecting. start cannot fail; done comes exactly once, on a later turn.
+ * Fails with ERR_IO (refused, unreachable: the text says which), ERR_TIMEOUT,
+ * ERR_CANCELLED, or ERR_REFUSED after net_only_loopback(). */
 struct connect_op {
     void (*done)(struct connect_op *op);
     struct stream *stream; /* out: the connection, owned by the caller; NULL on failure */
@@ -107,8 +111,11 @@ struct tls_op {
     struct list_node node;
 };
 /* Until done the user gets no callbacks but done; a failure is reported there
- * and the stream is then good for closing only. server_name: SNI (client side),
- * SLICE_NONE for none. */
+ * and the stream is then good for closing only. done does not come when the
+ * stream is closed first. Output asked for before the call goes out in clear,
+ * what is asked for after it is encrypted. server_name: SNI and the name that a
+ * verifying context checks (client side); an IP address is checked and not
+ * sent; SLICE_NONE for none. */
 void stream_start_tls(struct stream *s, struct tls_op *op, struct tls_context *ctx,
                       struct slice server_name, uint64_t timeout_ms,
                       void (*done)(struct tls_op *op));
@@ -120,7 +127,9 @@ bool stream_tls_verified(const struct stream *s);
 
 const struct net_address *stream_peer(const struct stream *s);
 
-/* Sends what is pending (at most 5 s), then close_notify and FIN. */
+/* Sends what is pending (at most 5 s), then close_notify and FIN, and waits for
+ * the peer's FIN within the same 5 s, so that late bytes of the peer do not make
+ * the kernel destroy our last output. None of this is the caller's concern. */
 void stream_close(struct stream *s);
 /* Drops pending output and closes at once. */
 void stream_abort(struct stream *s);

@@ -37,7 +37,7 @@ set_up(void **state)
     assert_non_null(f->keys);
     f->engine = sign_engine_new(f->keys, &f->err);
     assert_non_null(f->engine);
-    buf_init(&f->fields, KEYS_PER_DOMAIN_MAX * SIGNATURE_BYTES_MAX);
+    buf_init(&f->fields, SIGN_FIELDS_BYTES_MAX);
     *state = f;
     return 0;
 }

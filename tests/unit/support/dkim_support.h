@@ -24,6 +24,7 @@ struct dkim_dir {
     char path[64];
     char rsa[SUPPORT_PATH_MAX], ed25519[SUPPORT_PATH_MAX], records[SUPPORT_PATH_MAX];
     struct key_spec specs[2];
+    unsigned spec_count;
     unsigned messages; /* written for verification */
 };
 
@@ -63,6 +64,7 @@ dkim_dir_init(struct dkim_dir *d)
     assert_int_equal(key_create(KEY_ED25519, d->ed25519, &err), 0);
     d->specs[0] = (struct key_spec){"*", "rsa", d->rsa};
     d->specs[1] = (struct key_spec){"*", "ed25519", d->ed25519};
+    d->spec_count = 2;
     publish_key(d, "rsa", "example.org", d->rsa);
     publish_key(d, "ed25519", "example.org", d->ed25519);
 }

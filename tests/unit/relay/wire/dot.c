@@ -10,6 +10,12 @@
 #include "relay/sys/base/bug.h"
 #include "relay/wire/dot.h"
 
+/* SLICE() for static tables. */
+#define LITERAL(s)                                                                                 \
+    {                                                                                              \
+        s, sizeof(s) - 1                                                                           \
+    }
+
 enum { OUT_MAX = 1 << 20 };
 
 struct outcome {
@@ -75,9 +81,9 @@ test_bare_line_ends_never_end_data(void **state)
 {
     (void)state;
     static const struct slice cases[] = {
-        {"x\n.\n", 4},   {"x\r.\r", 4},      {"x\r.\n", 4},   {"x\n.\r", 4},
-        {"x\n.\r\n", 5}, {"x\r\n.\n", 5},    {"x\r.\r\n", 5}, {"x\r\n.\r", 5},
-        {"x\n\n.\n", 5}, {"x\n\r\n.x\n", 7}, {"\n.\r\n", 4},  {"\r.\r\n", 4},
+        LITERAL("x\n.\n"),   LITERAL("x\r.\r"),      LITERAL("x\r.\n"),   LITERAL("x\n.\r"),
+        LITERAL("x\n.\r\n"), LITERAL("x\r\n.\n"),    LITERAL("x\r.\r\n"), LITERAL("x\r\n.\r"),
+        LITERAL("x\n\n.\n"), LITERAL("x\n\r\n.x\n"), LITERAL("\n.\r\n"),  LITERAL("\r.\r\n"),
     };
     for (size_t i = 0; i < ARRAY_LEN(cases); i++)
         expect_bare(cases[i]);
@@ -297,8 +303,9 @@ test_encoder_refuses_dirt(void **state)
 {
     (void)state;
     static const struct slice cases[] = {
-        {"a\nb\r\n", 5}, {"a\rb\r\n", 5}, {"a\0b\r\n", 5},     {"\n", 1}, {"a\r\n\n.\r\n", 8},
-        {"a\r\n.\n", 6}, {"a\r", 2},      {"a\r\r\n.\r\n", 8}, {"\0", 1}, {".\r.\r\n", 5},
+        LITERAL("a\nb\r\n"),     LITERAL("a\rb\r\n"), LITERAL("a\0b\r\n"), LITERAL("\n"),
+        LITERAL("a\r\n\n.\r\n"), LITERAL("a\r\n.\n"), LITERAL("a\r"),      LITERAL("a\r\r\n.\r\n"),
+        LITERAL("\0"),           LITERAL(".\r.\r\n"),
     };
     for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
         for (size_t at = 0; at <= cases[i].n; at++) {

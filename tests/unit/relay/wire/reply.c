@@ -11,6 +11,12 @@
 #include "relay/sys/base/limits.h"
 #include "relay/wire/reply.h"
 
+/* SLICE() for static tables. */
+#define LITERAL(s)                                                                                 \
+    {                                                                                              \
+        s, sizeof(s) - 1                                                                           \
+    }
+
 static void
 test_replies(void **state)
 {
@@ -20,30 +26,30 @@ test_replies(void **state)
         unsigned code, lines;
         const char *enhanced, *text;
     } cases[] = {
-        {{"250 2.1.0 Ok\r\n", 14}, 250, 1, "2.1.0", "Ok"},
-        {{"250 Ok\r\n", 8}, 250, 1, "", "Ok"},
-        {{"250-a\r\n250-b\r\n250 c\r\n", 21}, 250, 3, "", "a\nb\nc"},
-        {{"550-5.1.1 no such\r\n550 5.1.1 user\r\n", 35}, 550, 2, "5.1.1", "no such\nuser"},
+        {LITERAL("250 2.1.0 Ok\r\n"), 250, 1, "2.1.0", "Ok"},
+        {LITERAL("250 Ok\r\n"), 250, 1, "", "Ok"},
+        {LITERAL("250-a\r\n250-b\r\n250 c\r\n"), 250, 3, "", "a\nb\nc"},
+        {LITERAL("550-5.1.1 no such\r\n550 5.1.1 user\r\n"), 550, 2, "5.1.1", "no such\nuser"},
         /* MXR-02: no text, on any line */
-        {{"421\r\n", 5}, 421, 1, "", ""},
-        {{"421 \r\n", 6}, 421, 1, "", ""},
-        {{"250-\r\n250\r\n", 11}, 250, 2, "", "\n"},
-        {{"250-2.0.0\r\n250 2.0.0\r\n", 22}, 250, 2, "2.0.0", "\n"},
+        {LITERAL("421\r\n"), 421, 1, "", ""},
+        {LITERAL("421 \r\n"), 421, 1, "", ""},
+        {LITERAL("250-\r\n250\r\n"), 250, 2, "", "\n"},
+        {LITERAL("250-2.0.0\r\n250 2.0.0\r\n"), 250, 2, "2.0.0", "\n"},
         /* MXR-03: what could hurt a reader is replaced */
-        {{"550 a\0b\x1b[31mc\rd\ne\t\xff\r\n", 22}, 550, 1, "", "a?b?[31mc?d?e ?"},
-        {{"550 gr\xc3\xbc\xc3\x9f \xc2\x9b\r\n", 15}, 550, 1, "", "gr\xc3\xbc\xc3\x9f ??"},
-        {{"550 x\n.\ny\r\n", 11}, 550, 1, "", "x?.?y"},
+        {LITERAL("550 a\0b\x1b[31mc\rd\ne\t\xff\r\n"), 550, 1, "", "a?b?[31mc?d?e ?"},
+        {LITERAL("550 gr\xc3\xbc\xc3\x9f \xc2\x9b\r\n"), 550, 1, "", "gr\xc3\xbc\xc3\x9f ??"},
+        {LITERAL("550 x\n.\ny\r\n"), 550, 1, "", "x?.?y"},
         /* MXR-15: a code of another class is no code */
-        {{"450 5.1.1 later\r\n", 17}, 450, 1, "", "later"},
-        {{"550 2.0.0 odd\r\n", 15}, 550, 1, "", "odd"},
-        {{"550 9.1.1 odd\r\n", 15}, 550, 1, "", "9.1.1 odd"},
-        {{"550 5.1 odd\r\n", 13}, 550, 1, "", "5.1 odd"},
-        {{"550 5.1111.1 x\r\n", 16}, 550, 1, "", "5.1111.1 x"},
-        {{"550 5.01.1 x\r\n", 14}, 550, 1, "", "5.01.1 x"},
-        {{"550 5.1.1: x\r\n", 14}, 550, 1, "", "5.1.1: x"},
-        {{"550-x\r\n550 5.7.1 y\r\n", 20}, 550, 2, "5.7.1", "x\ny"},
-        {{"354 go\r\n", 8}, 354, 1, "", "go"},
-        {{"599 x\r\n", 7}, 599, 1, "", "x"},
+        {LITERAL("450 5.1.1 later\r\n"), 450, 1, "", "later"},
+        {LITERAL("550 2.0.0 odd\r\n"), 550, 1, "", "odd"},
+        {LITERAL("550 9.1.1 odd\r\n"), 550, 1, "", "9.1.1 odd"},
+        {LITERAL("550 5.1 odd\r\n"), 550, 1, "", "5.1 odd"},
+        {LITERAL("550 5.1111.1 x\r\n"), 550, 1, "", "5.1111.1 x"},
+        {LITERAL("550 5.01.1 x\r\n"), 550, 1, "", "5.01.1 x"},
+        {LITERAL("550 5.1.1: x\r\n"), 550, 1, "", "5.1.1: x"},
+        {LITERAL("550-x\r\n550 5.7.1 y\r\n"), 550, 2, "5.7.1", "x\ny"},
+        {LITERAL("354 go\r\n"), 354, 1, "", "go"},
+        {LITERAL("599 x\r\n"), 599, 1, "", "x"},
     };
     for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
         /* Every prefix wants more, and more behind it is left alone. */

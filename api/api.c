@@ -1,0 +1,105 @@
+#include "api/api_internal.h"
+
+#include <stdlib.h>
+
+#include "api/message.h"
+#include "api/routes/routes.h"
+#include "relay/sys/base/bug.h"
+
+const struct config_credential *
+api_credential(const struct http_request *r)
+{
+    struct slice value;
+    if (!head_find(&r->head, SLICE("authorization"), &value))
+        return NULL;
+    struct slice scheme = slice_cut_at(&value, ' ');
+    value = slice_trim(value);
+    if (!slice_eq_nocase(scheme, SLICE("Bearer")) || value.n == 0)
+        return NULL;
+    const struct api *a = r->app;
+    return credential_by_key(a->parts.credentials, value);
+}
+
+bool
+api_admit_key(struct http_request *r)
+{
+    if (api_credential(r) != NULL)
+        return true;
+    problem_say(r, 401, "unauthorized", "a known key is needed: Authorization: Bearer KEY");
+    return false;
+}
+
+bool
+api_admit_key_or_loopback(struct http_request *r)
+{
+    return r->peer_is_loopback || api_admit_key(r);
+}
+
+bool
+api_admit_type(struct http_request *r, const char *type)
+{
+    struct slice value, wanted = slice_str(type);
+    if (!head_find(&r->head, SLICE("content-type"), &value))
+        return true;
+    value = slice_trim(slice_cut_at(&value, ';'));
+    if (wanted.p[wanted.n - 1] == '/' ? slice_starts_nocase(value, wanted)
+                                      : slice_eq_nocase(value, wanted))
+        return true;
+    problem_say(r, 415, "unsupported_media_type", "the body has another Content-Type than needed");
+    return false;
+}
+
+void
+api_respond_json(struct http_request *r, unsigned status, struct buf *json)
+{
+    buf_add_char(json, '\n');
+    if (json->overflowed)
+        problem_say(r, 500, "answer_too_large", "the answer is larger than one answer may be");
+    else
+        http_respond(r, &(struct http_reply){.status = status,
+                                             .content_type = "application/json",
+                                             .body = buf_slice(json)});
+    buf_fini(json);
+}
+
+struct api *
+api_new(const struct api_parts *parts)
+{
+    struct api *a = calloc(1, sizeof *a);
+    BUG_ON(a == NULL);
+    a->parts = *parts;
+    message_setup();
+    struct http_server_config cfg = {
+        .app = a, .hostname = parts->config->hostname, .refuse = problem_say};
+    cfg.routes = routes_of(parts->config, &cfg.route_count);
+    a->http = http_server_new(parts->loop, &cfg);
+    return a;
+}
+
+int
+api_listen(struct api *a, int fd, struct err *err)
+{
+    return http_server_listen(a->http, fd, err);
+}
+
+void
+api_drain(struct api *a)
+{
+    a->draining = true;
+    http_server_drain(a->http);
+}
+
+bool
+api_busy(const struct api *a)
+{
+    return http_server_busy(a->http);
+}
+
+void
+api_free(struct api *a)
+{
+    if (a == NULL)
+        return;
+    http_server_free(a->http);
+    free(a);
+}

@@ -1,0 +1,52 @@
+/*
+ * From the JSON of POST /v1/messages to a message: parse, validate every
+ * string, build MIME. One function that does no I/O and touches nothing but its
+ * own struct, so that large bodies are compiled on the work pool.
+ *
+ * Nothing of a string that a client gave can become a header field, a line or a
+ * MIME part of its own: header-bound text must be one line without control
+ * characters, or the request is refused with a pointer to the field. What is
+ * built is 7-bit clean with CRLF line ends and has no Bcc field. Date and
+ * Message-ID are left to the door.
+ */
+#ifndef STAGEPOST_API_MESSAGE_H
+#define STAGEPOST_API_MESSAGE_H
+
+#include <stddef.h>
+
+#include "api/problem.h"
+#include "relay/accept/submit.h"
+#include "relay/sys/base/arena.h"
+#include "relay/sys/base/buf.h"
+#include "relay/sys/base/slice.h"
+
+/* Once in a process, before the first message_compile(). */
+void message_setup(void);
+
+enum message_result {
+    MESSAGE_OK,
+    MESSAGE_NOT_JSON,  /* 400, `detail` says where */
+    MESSAGE_INVALID,   /* 422, `errors` */
+    MESSAGE_TOO_LARGE, /* 413, `detail` */
+};
+
+struct message {
+    /* In. */
+    struct slice json;
+    size_t bytes_max; /* of the MIME message */
+    /* Out, in `arena`, which message_init() makes and message_fini() frees. */
+    struct arena arena;
+    enum message_result result;
+    char detail[200];
+    struct field_errors errors;
+    struct slice from, from_domain; /* canonical mailbox and its domain */
+    struct submit_recipient *recipients;
+    unsigned recipient_count;
+    struct buf mime;
+};
+
+void message_init(struct message *m, struct slice json, size_t bytes_max);
+void message_compile(struct message *m);
+void message_fini(struct message *m);
+
+#endif

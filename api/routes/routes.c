@@ -1,0 +1,27 @@
+#include "api/routes/routes.h"
+
+#include "api/api_internal.h"
+#include "relay/sys/base/bug.h"
+#include "relay/sys/base/limits.h"
+
+enum { SANDBOX_ROUTES = 3, SMALL_BODY_MAX = 4096 };
+
+static const struct http_route ROUTES[] = {
+    {"POST", "/v1/messages", HTTP_BODY_MAX, messages_send_admit, messages_send},
+    {"POST", "/v1/messages/raw", MESSAGE_BYTES_MAX, messages_raw_admit, messages_raw},
+    {"GET", "/v1/messages/*", 0, api_admit_key, messages_get},
+    {"GET", "/healthz", 0, api_admit_key_or_loopback, health_live},
+    {"GET", "/readyz", 0, api_admit_key_or_loopback, health_ready},
+    {"GET", "/metrics", 0, api_admit_key_or_loopback, metrics_get},
+    /* Development only, where everything listens on loopback. */
+    {"GET", "/sandbox/messages", 0, NULL, sandbox_list},
+    {"GET", "/sandbox/messages/*/raw", 0, NULL, sandbox_raw},
+    {"POST", "/sandbox/clock", SMALL_BODY_MAX, NULL, sandbox_clock},
+};
+
+const struct http_route *
+routes_of(const struct config *c, unsigned *count)
+{
+    *count = ARRAY_LEN(ROUTES) - (c->development ? 0 : SANDBOX_ROUTES);
+    return ROUTES;
+}

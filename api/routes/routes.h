@@ -1,0 +1,24 @@
+/* The table of routes and their handlers, one file each. */
+#ifndef STAGEPOST_API_ROUTES_ROUTES_H
+#define STAGEPOST_API_ROUTES_ROUTES_H
+
+#include "api/http/server.h"
+#include "relay/sys/config/config.h"
+
+/* The routes that this configuration has: the sandbox's stand at the end and
+ * are left out outside development. */
+const struct http_route *routes_of(const struct config *c, unsigned *count);
+
+bool messages_send_admit(struct http_request *r);
+void messages_send(struct http_request *r);
+bool messages_raw_admit(struct http_request *r);
+void messages_raw(struct http_request *r);
+void messages_get(struct http_request *r);
+void health_live(struct http_request *r);
+void health_ready(struct http_request *r);
+void metrics_get(struct http_request *r);
+void sandbox_list(struct http_request *r);
+void sandbox_raw(struct http_request *r);
+void sandbox_clock(struct http_request *r);
+
+#endif

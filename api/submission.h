@@ -1,0 +1,52 @@
+/*
+ * One message on its way from a request to the door: what POST /v1/messages
+ * and POST /v1/messages/raw have in common.
+ *
+ * Happy path: compile the body (on the loop, or on the work pool when it is
+ * large), give the message to the door, answer 202 when it is committed.
+ * Ways it ends: the body is refused (the kind answers), the door refuses (the
+ * table in submission.c answers), or the client goes away: then nothing is
+ * started any more, and what the door has committed stays.
+ */
+#ifndef STAGEPOST_API_SUBMISSION_H
+#define STAGEPOST_API_SUBMISSION_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "api/api_internal.h"
+#include "relay/accept/submit.h"
+#include "relay/sys/net/work.h"
+
+struct submission;
+
+struct submission_kind {
+    /* Off the loop perhaps: reads the request's body, touches only its own
+     * struct. */
+    void (*compile)(struct submission *s);
+    /* On the loop: true when the submit members below are filled; else it has
+     * answered the request. */
+    bool (*finish)(struct submission *s);
+    void (*free)(struct submission *s);
+};
+
+struct submission { /* the first member of the kind's own struct */
+    const struct submission_kind *kind;
+    struct http_request *request;
+    struct api *api;
+    bool gone, submitting;
+    struct slice key; /* Idempotency-Key; empty: none */
+    uint8_t digest[32];
+    char peer_ip[64];
+    struct work_op work;
+    /* By finish(): message is given over, the rest borrowed. credential,
+     * source, protocol, addresses and idempotency are filled here. */
+    struct submit_op submit;
+};
+
+/* Takes `s` (zeroed but for what the kind needs) over, and answers the request
+ * in any case. */
+void submission_start(struct submission *s, const struct submission_kind *kind,
+                      struct http_request *r);
+
+#endif

@@ -1,0 +1,321 @@
+/*
+ * Happy path: the notice's targets become a report (relay/wire/dsn.h), the
+ * report becomes a message in the same partition as its original, a signer
+ * signs it, and the queue commits it together with the end of the debt.
+ *
+ * Ways it ends: so; without a signature, when no signer can be had in
+ * BOUNCE_SIGN_TRIES tries or none has a key (a late report is worse than one
+ * without signature); with the debt dropped, when the original may not be
+ * answered (no reverse-path, our own report, an unreadable envelope).
+ */
+#include "relay/deliver/bounce.h"
+
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "dkim/signer_client.h"
+#include "relay/sys/base/bug.h"
+#include "relay/sys/base/clock.h"
+#include "relay/sys/base/failpoint.h"
+#include "relay/sys/base/limits.h"
+#include "relay/sys/base/log.h"
+#include "relay/sys/base/metrics.h"
+#include "relay/wire/dsn.h"
+#include "relay/wire/envelope.h"
+#include "relay/wire/text.h"
+
+struct bounce {
+    struct bounce_env *env;
+    struct queue_notice *notice;
+    struct arena arena;
+    struct envelope original; /* of the message that failed */
+    struct slice domain;      /* of the report's From */
+    /* The report as a message of its own. */
+    struct queue_message message;
+    struct queue_delivery delivery;
+    struct queue_target target;
+    struct buf envelope_record;
+    struct content content;
+    /* Under way. */
+    struct sign_op sign;
+    unsigned sign_tries;
+    struct timer pause;
+    struct queue_notice_op commit;
+};
+
+/* ---- the end ------------------------------------------------------------ */
+
+static void
+gone(struct bounce *b)
+{
+    timer_cancel(&b->pause);
+    content_unref(&b->content);
+    buf_fini(&b->envelope_record);
+    arena_fini(&b->arena);
+    b->env->live--;
+    free(b);
+}
+
+static void
+on_committed(struct queue_notice_op *op)
+{
+    struct bounce *b = container_of(op, struct bounce, commit);
+    if (op->message != NULL && !op->gone) {
+        metrics_add(METRIC_NDR_SENT, 1);
+        LOG(LOG_NOTICE, "ndr.enqueued", LF_ID("msg", b->message.id), LF_S("to", b->target.address));
+    }
+    gone(b);
+}
+
+static void
+commit(struct bounce *b, const struct queue_message *m)
+{
+    FAILPOINT("bounce.before-commit");
+    b->commit = (struct queue_notice_op){.done = on_committed, .message = m, .content = b->content};
+    queue_notice_commit_start(&b->commit, b->env->queue, b->notice);
+    b->notice = NULL;
+}
+
+static void
+drop_debt(struct bounce *b, const char *why)
+{
+    LOG(LOG_NOTICE, "ndr.dropped", LF_ID("msg", queue_notice_message(b->notice)->id),
+        LF_STR("why", why));
+    commit(b, NULL);
+}
+
+/* ---- signing ------------------------------------------------------------- */
+
+static void
+sign(struct bounce *b)
+{
+    b->sign_tries++;
+    b->sign.message = &b->content;
+    b->sign.domain = b->domain;
+    sign_start(&b->sign, b->env->signers);
+}
+
+static void
+on_pause(struct timer *t)
+{
+    sign(container_of(t, struct bounce, pause));
+}
+
+static void
+on_signed(struct sign_op *op)
+{
+    struct bounce *b = container_of(op, struct bounce, sign);
+    if (op->status == SIGN_AWAY && b->sign_tries < BOUNCE_SIGN_TRIES && !b->env->draining) {
+        buf_fini(&op->fields);
+        timer_start(&b->pause, clock_scaled_ms(BOUNCE_SIGN_PAUSE_MS));
+        return;
+    }
+    if (op->status == SIGN_OK)
+        b->content.head = blob_take_buf(&op->fields);
+    else
+        LOG(LOG_WARN, "ndr.not-signed", LF_ID("msg", b->message.id), LF_S("domain", b->domain),
+            LF_ERR(&op->err));
+    buf_fini(&op->fields);
+    b->message.size_bytes = content_bytes(&b->content);
+    commit(b, &b->message);
+}
+
+/* ---- the report ----------------------------------------------------------- */
+
+static struct slice
+domain_of(struct slice address)
+{
+    for (size_t i = address.n; i > 0; i--)
+        if (address.p[i - 1] == '@')
+            return slice_skip(address, i);
+    return SLICE_NONE;
+}
+
+static enum dsn_action
+action_of(const struct queue_target *t)
+{
+    return t->state == QUEUE_DELIVERED ? DSN_RELAYED : DSN_FAILED;
+}
+
+static void
+describe_orcpt(const struct queue_target *t, struct dsn_recipient *r)
+{
+    struct rcpt_options o;
+    struct slice type, address;
+    if (t->options.n == 0 || !rcpt_options_decode(t->options, &o) || o.orcpt.n == 0)
+        return;
+    address = o.orcpt;
+    type = slice_cut_at(&address, ';');
+    r->orcpt = (struct orcpt){.type = type, .address = address};
+}
+
+static void
+describe_verdict(const struct queue_target *t, struct dsn_recipient *r)
+{
+    struct verdict v;
+    if (t->reply.n == 0 || !verdict_decode(t->reply, &v)) {
+        r->text = SLICE("no attempt was made");
+        return;
+    }
+    r->status = (struct enhanced){v.enhanced[0], v.enhanced[1], v.enhanced[2]};
+    r->remote_mta = v.mx;
+    r->reply_code = v.mx.n > 0 ? v.code : 0; /* our own code is not the remote's diagnostic */
+    r->text = v.text;
+    r->last_attempt_unix_ms = v.at_unix_ms;
+}
+
+static void
+describe(const struct queue_target *t, struct dsn_recipient *r)
+{
+    *r = (struct dsn_recipient){.address = t->address, .action = action_of(t)};
+    describe_orcpt(t, r);
+    describe_verdict(t, r);
+    if (t->state == QUEUE_EXPIRED)
+        r->status = (struct enhanced){5, 4, 7}; /* delivery time expired (RFC 3463 3.5) */
+    else if (r->action == DSN_FAILED && r->status.class_ == 4)
+        r->status = (struct enhanced){5, 0, 0}; /* "failed" is permanent (RFC 3464 2.3.4) */
+}
+
+/* Fills up to the number of the notice's targets; returns how many it took. */
+static size_t
+describe_all(const struct bounce *b, struct dsn_recipient *out)
+{
+    const struct queue_notice_target *targets;
+    const struct queue_message *m = queue_notice_message(b->notice);
+    unsigned n = queue_notice_targets(b->notice, &targets);
+    size_t count = 0;
+    for (unsigned i = 0; i < n; i++) {
+        BUG_ON(targets[i].delivery >= m->delivery_count);
+        const struct queue_delivery *d = &m->deliveries[targets[i].delivery];
+        BUG_ON(targets[i].target >= d->target_count);
+        describe(&d->targets[targets[i].target], &out[count++]);
+    }
+    return count;
+}
+
+static bool copyf(struct bounce *b, struct slice *out, const char *fmt, ...)
+    __attribute__((format(printf, 3, 4)));
+
+static bool
+copyf(struct bounce *b, struct slice *out, const char *fmt, ...)
+{
+    struct buf text;
+    va_list args;
+    buf_init(&text, CLIENT_COMMAND_MAX);
+    va_start(args, fmt);
+    bool ok = buf_vaddf(&text, fmt, args) && arena_copy(&b->arena, buf_slice(&text), out);
+    va_end(args);
+    buf_fini(&text);
+    return ok;
+}
+
+static bool
+write_report(struct bounce *b, struct slice from, struct slice message_id, struct buf *out)
+{
+    const struct queue_message *m = queue_notice_message(b->notice);
+    const struct queue_notice_target *targets;
+    unsigned n = queue_notice_targets(b->notice, &targets);
+    struct dsn_recipient *recipients = arena_alloc(&b->arena, n * sizeof *recipients);
+    char id[ID_TEXT_BYTES + 1];
+    struct slice pieces[2];
+    if (recipients == NULL)
+        return false;
+    id_format(m->id, id);
+    struct dsn_report r = {
+        .reporting_mta = slice_str(b->env->config->hostname),
+        .from = from,
+        .to = b->original.reverse_path,
+        .message_id = message_id,
+        .gateway_id = slice_str(id),
+        .envid = b->original.envid,
+        .date_unix_ms = b->message.created_unix_ms,
+        .arrival_unix_ms = m->created_unix_ms,
+        .recipients = recipients,
+        .recipient_count = describe_all(b, recipients),
+        .original = pieces,
+        .original_pieces = (size_t)content_pieces(queue_notice_content(b->notice), pieces),
+        .full = b->original.ret == RET_FULL,
+    };
+    return r.recipient_count > 0 && dsn_build(&r, out);
+}
+
+/* The report's place in the queue: one recipient, the original sender. */
+static bool
+fill_message(struct bounce *b, struct slice from, struct slice message_id)
+{
+    const struct queue_message *original = queue_notice_message(b->notice);
+    struct envelope e = {.is_ndr = true,
+                         .smtputf8 = !text_is_ascii(b->original.reverse_path),
+                         .header_from = from,
+                         .subject = SLICE("Undelivered Mail Returned to Sender"),
+                         .message_id = message_id,
+                         .credential = b->original.credential};
+    b->target = (struct queue_target){.address = b->original.reverse_path};
+    b->delivery = (struct queue_delivery){
+        .next_hop = domain_of(b->original.reverse_path),
+        .due_unix_ms = b->message.created_unix_ms,
+        .expires_unix_ms = b->message.created_unix_ms + (int64_t)b->env->config->retry.expire_ms,
+        .targets = &b->target,
+        .target_count = 1};
+    b->message.tenant = original->tenant;
+    b->message.klass = original->klass;
+    b->message.deliveries = &b->delivery;
+    b->message.delivery_count = 1;
+    if (!envelope_encode(&e, &b->envelope_record))
+        return false;
+    b->message.envelope = buf_slice(&b->envelope_record);
+    return true;
+}
+
+static size_t
+report_bytes_max(const struct bounce *b)
+{
+    /* A body in quoted-printable may be three times as long. */
+    return BOUNCE_OVERHEAD_MAX + 3 * content_bytes(queue_notice_content(b->notice));
+}
+
+static bool
+build(struct bounce *b)
+{
+    struct slice ndr_domain = slice_str(b->env->config->ndr_from_domain);
+    struct slice from, message_id;
+    struct buf text;
+    char id[ID_TEXT_BYTES + 1];
+    b->domain = ndr_domain.n > 0 ? ndr_domain : domain_of(b->original.reverse_path);
+    b->message.id = id_new(id_partition(queue_notice_message(b->notice)->id));
+    b->message.created_unix_ms = clock_sched_unix_ms();
+    id_format(b->message.id, id);
+    if (!copyf(b, &from, "mailer-daemon@%.*s", SLICE_FMT(b->domain)) ||
+        !copyf(b, &message_id, "%s@%.*s", id, SLICE_FMT(b->domain)) ||
+        !fill_message(b, from, message_id))
+        return false;
+    buf_init(&text, report_bytes_max(b));
+    bool ok = write_report(b, from, message_id, &text);
+    if (ok)
+        b->content.rest = blob_take_buf(&text);
+    buf_fini(&text);
+    return ok;
+}
+
+void
+bounce_start(struct bounce_env *env, struct queue_notice *n)
+{
+    struct bounce *b = calloc(1, sizeof *b);
+    BUG_ON(b == NULL);
+    b->env = env;
+    b->notice = n;
+    env->live++;
+    arena_init(&b->arena, BOUNCE_ARENA_MAX);
+    buf_init(&b->envelope_record, ENVELOPE_RECORD_MAX);
+    timer_init(&b->pause, env->loop, on_pause);
+    b->sign.done = on_signed;
+    if (!envelope_decode(queue_notice_message(n)->envelope, &b->original))
+        drop_debt(b, "the envelope cannot be read");
+    else if (b->original.is_ndr || domain_of(b->original.reverse_path).n == 0)
+        drop_debt(b, "the message has no sender to answer (RFC 5321 6.1)");
+    else if (!build(b))
+        drop_debt(b, "the report cannot be built");
+    else
+        sign(b);
+}

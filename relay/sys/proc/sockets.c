@@ -1,0 +1,127 @@
+#include <errno.h>
+#include <netinet/in.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include "relay/sys/net/listener.h"
+#include "relay/sys/proc/supervisor.h"
+
+enum { ANY_PORT_TRIES = 20 };
+
+static struct net_address
+loopback(uint16_t port)
+{
+    struct net_address a;
+    net_address_from_ip(SLICE("127.0.0.1"), port, &a);
+    return a;
+}
+
+/* One socket per worker on one address; the first probes, the rest share. */
+static int
+bind_group(int *fds, unsigned count, uint16_t port, struct net_address *bound, struct err *err)
+{
+    *bound = loopback(port);
+    for (unsigned i = 0; i < count; i++) {
+        fds[i] = net_listen(bound, true, i == 0, err);
+        if (fds[i] < 0 || net_bound_address(fds[i], bound, err) != 0)
+            return -1;
+    }
+    return 0;
+}
+
+static int
+bind_udp(const struct net_address *at, struct err *err)
+{
+    struct sockaddr_in in = {.sin_family = AF_INET, .sin_port = htons(at->port)};
+    memcpy(&in.sin_addr, at->ip, 4);
+    int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    if (fd < 0)
+        return err_set_errno(err, ERR_IO, "UDP socket");
+    if (bind(fd, (struct sockaddr *)&in, sizeof in) == 0)
+        return fd;
+    err_set_errno(err, ERR_IO, "UDP port %u", at->port);
+    close(fd);
+    return -1;
+}
+
+/* DNS wants one port number for TCP and UDP: with "any port" the number that
+ * TCP got may be taken for UDP, then another is tried. */
+static int
+bind_dns(struct sockets *s, uint16_t port, struct err *err)
+{
+    for (int i = 0; i < (port == 0 ? ANY_PORT_TRIES : 1); i++) {
+        if (bind_group(&s->dns_tcp, 1, port, &s->dns_at, err) != 0)
+            return -1;
+        s->dns_udp = bind_udp(&s->dns_at, err);
+        if (s->dns_udp >= 0)
+            return 0;
+        close(s->dns_tcp);
+        s->dns_tcp = -1;
+    }
+    return -1;
+}
+
+static int
+bind_signer(struct sockets *s, unsigned i, const struct statedir *dir, struct err *err)
+{
+    struct net_address at = {.kind = NET_UNIX};
+    snprintf(s->signer_paths[i], sizeof s->signer_paths[i], "%s/signer-%u.sock", dir->run, i);
+    snprintf(at.path, sizeof at.path, "%.*s", (int)sizeof at.path - 1, s->signer_paths[i]);
+    unlink(at.path); /* of an earlier start: we hold its lock */
+    s->signer[i] = net_listen(&at, false, false, err);
+    return s->signer[i] < 0 ? -1 : 0;
+}
+
+static void
+set_none(struct sockets *s)
+{
+    *s = (struct sockets){.dns_udp = -1, .dns_tcp = -1, .mx = -1};
+    for (unsigned i = 0; i < WORKERS_MAX; i++)
+        s->smtp[i] = s->smtps[i] = s->http[i] = -1;
+    for (unsigned i = 0; i < SIGNERS_MAX_HERE; i++)
+        s->signer[i] = -1;
+}
+
+int
+sockets_bind(struct sockets *s, const struct socket_wishes *w, const struct statedir *dir,
+             struct err *err)
+{
+    set_none(s);
+    s->workers = w->workers;
+    s->signers = w->signers;
+    if (bind_group(s->smtp, w->workers, w->smtp_port, &s->smtp_at, err) != 0 ||
+        bind_group(s->smtps, w->workers, w->smtps_port, &s->smtps_at, err) != 0 ||
+        bind_group(s->http, w->workers, w->http_port, &s->http_at, err) != 0)
+        return -1;
+    if (w->sandbox &&
+        (bind_dns(s, w->dns_port, err) != 0 || bind_group(&s->mx, 1, 0, &s->mx_at, err) != 0))
+        return -1;
+    for (unsigned i = 0; i < w->signers; i++)
+        if (bind_signer(s, i, dir, err) != 0)
+            return -1;
+    return 0;
+}
+
+static void
+close_all(const int *fds, unsigned count)
+{
+    for (unsigned i = 0; i < count; i++)
+        if (fds[i] >= 0)
+            close(fds[i]);
+}
+
+void
+sockets_close(struct sockets *s)
+{
+    close_all(s->smtp, WORKERS_MAX);
+    close_all(s->smtps, WORKERS_MAX);
+    close_all(s->http, WORKERS_MAX);
+    close_all(s->signer, SIGNERS_MAX_HERE);
+    close_all(&s->dns_udp, 1);
+    close_all(&s->dns_tcp, 1);
+    close_all(&s->mx, 1);
+    set_none(s);
+}

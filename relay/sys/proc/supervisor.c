@@ -1,0 +1,413 @@
+/*
+ * Happy path: the keeper of Redis, the sandbox, the signers and the workers are
+ * started; when each worker has said "ready" once, on_ready is called. SIGTERM:
+ * the workers drain, then the helpers, the keeper (and Redis) last.
+ *
+ * Ways a child ends: it is started again, at once when it lived for a while,
+ * with growing pauses when it dies young.
+ */
+#include "relay/sys/proc/supervisor.h"
+
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "relay/sys/base/bug.h"
+#include "relay/sys/base/clock.h"
+#include "relay/sys/base/id.h"
+#include "relay/sys/base/log.h"
+#include "relay/sys/base/metrics.h"
+#include "relay/sys/net/fd_watch.h"
+#include "relay/sys/net/process.h"
+#include "relay/sys/proc/child.h"
+
+enum {
+    RESTART_FIRST_MS = 50,
+    RESTART_MAX_MS = 5000,
+    YOUNG_MS = 10000, /* a child that dies younger waits longer each time */
+    DRAIN_MS = 30000, /* for each group of children; then SIGKILL */
+    EXIT_UNAVAILABLE = 69,
+    FDS_MAX = CHILD_FD_ROLE + 4,
+};
+
+enum role { ROLE_KEEPER, ROLE_SANDBOX, ROLE_SIGNER, ROLE_WORKER };
+static const char *const ROLE_NAMES[] = {"redis", "sandbox", "signer", "worker"};
+
+struct child {
+    struct supervisor *sup;
+    enum role role;
+    unsigned number;
+    struct process *process;          /* NULL: not running */
+    int control_fd;                   /* our end; -1 when not running */
+    struct fd_watch *watch;           /* workers: their lines */
+    uint8_t owner[QUEUE_OWNER_BYTES]; /* workers: of the running process */
+    bool ready;
+    uint64_t started_ms, pause_ms;
+    struct timer restart;
+};
+
+/* Children end in this order, a group at a time. */
+enum phase { PHASE_RUNNING, PHASE_WORKERS, PHASE_HELPERS, PHASE_REDIS, PHASE_ENDED };
+
+struct supervisor {
+    const struct supervisor_config *cfg;
+    struct loop *loop;
+    struct child *children;
+    unsigned count;
+    int config_fd, metrics_fd, life_read_fd, life_write_fd;
+    enum phase phase;
+    struct timer phase_limit;
+    struct signal_watch *sigterm, *sigint;
+    bool said_ready;
+    int exit_code;
+};
+
+static void phase_advance(struct supervisor *s);
+
+/* ---- starting ------------------------------------------------------------ */
+
+static unsigned
+role_fds(const struct child *c, int fds[FDS_MAX])
+{
+    const struct sockets *s = c->sup->cfg->sockets;
+    unsigned n = CHILD_FD_ROLE;
+    if (c->role == ROLE_WORKER) {
+        fds[n++] = s->smtp[c->number];
+        fds[n++] = s->smtps[c->number];
+        fds[n++] = s->http[c->number];
+    } else if (c->role == ROLE_SIGNER) {
+        fds[n++] = s->signer[c->number];
+    } else if (c->role == ROLE_SANDBOX) {
+        fds[n++] = s->dns_udp;
+        fds[n++] = s->dns_tcp;
+        fds[n++] = s->mx;
+    }
+    return n;
+}
+
+static void
+child_exited(void *owner, int code, int signo)
+{
+    struct child *c = owner;
+    struct supervisor *s = c->sup;
+    bool wanted = s->phase != PHASE_RUNNING;
+    LOG(wanted ? LOG_INFO : LOG_ERROR, "child.ended", LF_STR("child", ROLE_NAMES[c->role]),
+        LF_U("number", c->number), LF_U("pid", process_pid(c->process)), LF_U("code", code),
+        LF_U("signal", signo));
+    process_free(c->process);
+    c->process = NULL;
+    if (c->control_fd >= 0) {
+        fd_watch_close(c->watch);
+        c->watch = NULL;
+        close(c->control_fd);
+        c->control_fd = -1;
+    }
+#ifdef STAGEPOST_TEST_BUILD
+    unsetenv("FAILPOINT"); /* one death is what a test asked for */
+#endif
+    if (wanted) {
+        phase_advance(s);
+        return;
+    }
+    if (c->role == ROLE_KEEPER && code == EXIT_UNAVAILABLE) {
+        s->exit_code = EXIT_UNAVAILABLE;
+        raise(SIGTERM);
+        return;
+    }
+    bool young = clock_mono_ms() - c->started_ms < YOUNG_MS;
+    c->pause_ms = !young || c->pause_ms == 0 ? RESTART_FIRST_MS : c->pause_ms * 2;
+    if (c->pause_ms > RESTART_MAX_MS)
+        c->pause_ms = RESTART_MAX_MS;
+    timer_start(&c->restart, c->pause_ms);
+}
+
+static void
+send_control(const struct child *c, const char *line)
+{
+    if (c->control_fd >= 0 &&
+        send(c->control_fd, line, strlen(line), MSG_DONTWAIT | MSG_NOSIGNAL) < 0)
+        LOG(LOG_WARN, "supervisor.control-lost", LF_U("number", c->number));
+}
+
+/* The successor knows its predecessor's name too: a single worker takes over
+ * from itself. */
+static void
+tell_of_death(struct supervisor *s, const uint8_t owner[QUEUE_OWNER_BYTES])
+{
+    char line[CONTROL_LINE_MAX], hex[OWNER_HEX_BYTES + 1];
+    owner_to_hex(owner, hex);
+    snprintf(line, sizeof line, CONTROL_DIED "%s\n", hex);
+    for (unsigned i = 0; i < s->count; i++)
+        if (s->children[i].role == ROLE_WORKER)
+            send_control(&s->children[i], line);
+}
+
+static bool
+all_workers_ready(const struct supervisor *s)
+{
+    for (unsigned i = 0; i < s->count; i++)
+        if (s->children[i].role == ROLE_WORKER && !s->children[i].ready)
+            return false;
+    return true;
+}
+
+static void
+child_spoke(void *owner, int fd)
+{
+    struct child *c = owner;
+    char line[CONTROL_LINE_MAX];
+    ssize_t n = recv(fd, line, sizeof line, MSG_DONTWAIT);
+    if (n <= 0) {
+        fd_watch_close(c->watch); /* its exit is reported on its own */
+        c->watch = NULL;
+        return;
+    }
+    if (!slice_eq(slice_from(line, (size_t)n), SLICE(CONTROL_READY)))
+        return;
+    c->ready = true;
+    struct supervisor *s = c->sup;
+    if (s->said_ready || !all_workers_ready(s))
+        return;
+    s->said_ready = true;
+    s->cfg->on_ready(s->cfg->owner);
+}
+
+/* The parts of a start that can fail; the child's end of the control socket is
+ * closed by the caller. */
+static int
+child_spawn(struct child *c, int child_control_fd, struct err *err)
+{
+    struct supervisor *s = c->sup;
+    char number[16], owner[OWNER_HEX_BYTES + 1];
+    int fds[FDS_MAX] = {-1, STDERR_FILENO, STDERR_FILENO};
+    snprintf(number, sizeof number, "%u", c->number);
+    owner_to_hex(c->owner, owner);
+    fds[CHILD_FD_CONTROL] = child_control_fd;
+    fds[CHILD_FD_CONFIG] = s->config_fd;
+    fds[CHILD_FD_METRICS] = s->metrics_fd;
+    fds[CHILD_FD_LOCK] = s->cfg->dir->children_lock_fd;
+    fds[CHILD_FD_LIFE] = c->role == ROLE_KEEPER   ? s->life_read_fd
+                         : c->role == ROLE_WORKER ? s->life_write_fd
+                                                  : -1;
+    char *argv[] = {(char *)(uintptr_t) "stagepost",
+                    (char *)(uintptr_t) "child",
+                    (char *)(uintptr_t)ROLE_NAMES[c->role],
+                    number,
+                    owner,
+                    NULL};
+    struct process_spec spec = {.file = "/proc/self/exe", .argv = argv, .fds = fds};
+    spec.fd_count = (int)role_fds(c, fds);
+    c->process = process_start(s->loop, &spec, child_exited, c, err);
+    return c->process != NULL ? 0 : -1;
+}
+
+static void
+child_start(struct child *c)
+{
+    struct err err = {0};
+    int pair[2];
+    uint8_t died[QUEUE_OWNER_BYTES];
+    bool successor = c->role == ROLE_WORKER && c->started_ms != 0;
+    memcpy(died, c->owner, sizeof died);
+    random_bytes(c->owner, sizeof c->owner);
+    c->started_ms = clock_mono_ms();
+    if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) != 0) {
+        timer_start(&c->restart, RESTART_MAX_MS);
+        return;
+    }
+    int failed = child_spawn(c, pair[1], &err);
+    close(pair[1]);
+    if (failed != 0) {
+        close(pair[0]);
+        LOG(LOG_ERROR, "child.cannot-start", LF_STR("child", ROLE_NAMES[c->role]), LF_ERR(&err));
+        timer_start(&c->restart, RESTART_MAX_MS);
+        return;
+    }
+    c->control_fd = pair[0];
+    c->watch = fd_watch_open(c->sup->loop, c->control_fd, child_spoke, c, &err);
+    BUG_ON(c->watch == NULL);
+    LOG(LOG_INFO, "child.started", LF_STR("child", ROLE_NAMES[c->role]), LF_U("number", c->number),
+        LF_U("pid", process_pid(c->process)));
+    if (successor)
+        tell_of_death(c->sup, died);
+}
+
+static void
+restart_fires(struct timer *t)
+{
+    child_start(container_of(t, struct child, restart));
+}
+
+/* ---- ending -------------------------------------------------------------- */
+
+static bool
+in_phase(const struct child *c, enum phase phase)
+{
+    if (phase == PHASE_WORKERS)
+        return c->role == ROLE_WORKER;
+    if (phase == PHASE_HELPERS)
+        return c->role == ROLE_SIGNER || c->role == ROLE_SANDBOX;
+    return phase == PHASE_REDIS && c->role == ROLE_KEEPER;
+}
+
+static unsigned
+phase_children(const struct supervisor *s, enum phase phase)
+{
+    unsigned n = 0;
+    for (unsigned i = 0; i < s->count; i++)
+        n += in_phase(&s->children[i], phase) && s->children[i].process != NULL;
+    return n;
+}
+
+/* The end of its control socket tells a child to drain and exit. */
+static void
+order_end(struct child *c)
+{
+    if (c->control_fd < 0)
+        return;
+    if (c->role == ROLE_WORKER)
+        send_control(c, CONTROL_DRAIN);
+    else
+        shutdown(c->control_fd, SHUT_WR);
+}
+
+static void
+phase_advance(struct supervisor *s)
+{
+    while (s->phase < PHASE_ENDED && phase_children(s, s->phase) == 0) {
+        s->phase++;
+        if (s->phase == PHASE_REDIS) { /* the keeper waits for the last holder of the life pipe */
+            close(s->life_write_fd);
+            s->life_write_fd = -1;
+        }
+        for (unsigned i = 0; i < s->count; i++)
+            if (in_phase(&s->children[i], s->phase))
+                order_end(&s->children[i]);
+        timer_start(&s->phase_limit, DRAIN_MS);
+    }
+    if (s->phase == PHASE_ENDED)
+        loop_stop(s->loop);
+}
+
+static void
+phase_too_long(struct timer *t)
+{
+    struct supervisor *s = container_of(t, struct supervisor, phase_limit);
+    LOG(LOG_WARN, "supervisor.drain-too-long", LF_U("phase", s->phase));
+    for (unsigned i = 0; i < s->count; i++)
+        if (in_phase(&s->children[i], s->phase) && s->children[i].process != NULL)
+            process_kill(s->children[i].process, SIGKILL);
+}
+
+static void
+on_signal(void *owner, int signo)
+{
+    struct supervisor *s = owner;
+    LOG(LOG_NOTICE, "supervisor.signal", LF_U("signal", signo));
+    if (s->phase != PHASE_RUNNING) {
+        phase_too_long(&s->phase_limit);
+        return;
+    }
+    for (unsigned i = 0; i < s->count; i++)
+        timer_cancel(&s->children[i].restart);
+    s->phase = PHASE_WORKERS;
+    for (unsigned i = 0; i < s->count; i++)
+        if (in_phase(&s->children[i], PHASE_WORKERS))
+            order_end(&s->children[i]);
+    timer_start(&s->phase_limit, DRAIN_MS);
+    phase_advance(s);
+}
+
+/* ---- running ------------------------------------------------------------- */
+
+static int
+make_snapshot(const struct config *c, struct err *err)
+{
+    int fd = memfd_create("stagepost-config", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+    if (fd < 0)
+        return err_set_errno(err, ERR_IO, "memfd_create");
+    if (config_write_snapshot(c, fd, err) != 0) {
+        close(fd);
+        return -1;
+    }
+    fcntl(fd, F_ADD_SEALS, F_SEAL_SEAL | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE);
+    return fd;
+}
+
+static void
+add_child(struct supervisor *s, enum role role, unsigned number)
+{
+    struct child *c = &s->children[s->count++];
+    *c = (struct child){.sup = s, .role = role, .number = number, .control_fd = -1};
+    timer_init(&c->restart, s->loop, restart_fires);
+}
+
+static void
+make_children(struct supervisor *s)
+{
+    const struct sockets *k = s->cfg->sockets;
+    s->children = calloc(2u + k->signers + k->workers, sizeof *s->children);
+    BUG_ON(s->children == NULL);
+    add_child(s, ROLE_KEEPER, 0);
+    if (k->mx >= 0)
+        add_child(s, ROLE_SANDBOX, 0);
+    for (unsigned i = 0; i < k->signers; i++)
+        add_child(s, ROLE_SIGNER, i);
+    for (unsigned i = 0; i < k->workers; i++)
+        add_child(s, ROLE_WORKER, i);
+    for (unsigned i = 0; i < s->count; i++)
+        child_start(&s->children[i]);
+}
+
+static int
+open_shared(struct supervisor *s, struct err *err)
+{
+    int life[2];
+    s->config_fd = make_snapshot(s->cfg->config, err);
+    s->metrics_fd = metrics_create(err);
+    if (s->config_fd < 0 || s->metrics_fd < 0)
+        return -1;
+    if (pipe2(life, O_CLOEXEC) != 0)
+        return err_set_errno(err, ERR_IO, "pipe");
+    s->life_read_fd = life[0];
+    s->life_write_fd = life[1];
+    return 0;
+}
+
+static void
+supervisor_fini(struct supervisor *s)
+{
+    timer_cancel(&s->phase_limit);
+    signal_watch_close(s->sigterm);
+    signal_watch_close(s->sigint);
+    free(s->children);
+    loop_free(s->loop);
+    close(s->config_fd);
+    close(s->metrics_fd);
+    close(s->life_read_fd);
+    if (s->life_write_fd >= 0)
+        close(s->life_write_fd);
+}
+
+int
+supervisor_run(const struct supervisor_config *cfg)
+{
+    struct err err = {0};
+    struct supervisor s = {.cfg = cfg, .loop = loop_new(), .life_write_fd = -1};
+    timer_init(&s.phase_limit, s.loop, phase_too_long);
+    if (open_shared(&s, &err) != 0) {
+        LOG(LOG_ERROR, "supervisor.cannot-start", LF_ERR(&err));
+        return 70; /* EX_SOFTWARE: there is nothing to clean up that exit does not */
+    }
+    s.sigterm = signal_watch_open(s.loop, SIGTERM, on_signal, &s);
+    s.sigint = signal_watch_open(s.loop, SIGINT, on_signal, &s);
+    make_children(&s);
+    loop_run(s.loop);
+    supervisor_fini(&s);
+    return s.exit_code;
+}

@@ -1,0 +1,51 @@
+/*
+ * The supervisor: holds every listening socket, starts the other processes and
+ * starts them again when they die, drains them at the end. It parses no
+ * protocol. A worker's death is told to the other workers by the name of its
+ * queue owner, so that they take its leases over at once.
+ */
+#ifndef STAGEPOST_PROC_SUPERVISOR_H
+#define STAGEPOST_PROC_SUPERVISOR_H
+
+#include "relay/sys/base/err.h"
+#include "relay/sys/config/config.h"
+#include "relay/sys/net/stream.h"
+#include "relay/sys/proc/statedir.h"
+
+enum { WORKERS_MAX = 32, SIGNERS_MAX_HERE = 32 };
+
+/* Sockets bound before anything is started, so that a taken port is an answer
+ * and not a restart loop. All are close-on-exec. */
+struct sockets {
+    int smtp[WORKERS_MAX], smtps[WORKERS_MAX], http[WORKERS_MAX];
+    unsigned workers;
+    int signer[SIGNERS_MAX_HERE];
+    char signer_paths[SIGNERS_MAX_HERE][256];
+    unsigned signers;
+    int dns_udp, dns_tcp, mx; /* -1: no sandbox */
+    struct net_address smtp_at, smtps_at, http_at, dns_at, mx_at;
+};
+
+/* ports 0: any. ERR_REFUSED or ERR_IO when one is taken. */
+struct socket_wishes {
+    uint16_t smtp_port, smtps_port, http_port, dns_port;
+    unsigned workers, signers;
+    bool sandbox;
+};
+int sockets_bind(struct sockets *s, const struct socket_wishes *w, const struct statedir *dir,
+                 struct err *err);
+void sockets_close(struct sockets *s);
+
+struct supervisor_config {
+    const struct config *config; /* with everything that children need */
+    const struct statedir *dir;
+    const struct sockets *sockets;
+    void (*on_ready)(void *owner); /* all workers accept for the first time */
+    void *owner;
+};
+
+/* Runs until SIGTERM or SIGINT, drains and returns an exit code. A second
+ * signal ends the children at once. */
+int supervisor_run(const struct supervisor_config *cfg);
+
+#endif

@@ -1,0 +1,269 @@
+/*
+ * Happy path: everything is opened, "ready" is said once the queue is up, mail
+ * flows until "drain" comes or the control socket ends; then no new sessions
+ * and jobs are begun, those under way come to their end, and the leases are
+ * released.
+ *
+ * Ways it ends: drained (0), drained too long (0, what was under way is
+ * recovered by the next owner), could not open (70).
+ */
+#include "relay/sys/proc/worker.h"
+
+#include <stdio.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "api/api.h"
+#include "dkim/signer_client.h"
+#include "relay/accept/credential.h"
+#include "relay/accept/smtp/server.h"
+#include "relay/accept/submit.h"
+#include "relay/deliver/deliver.h"
+#include "relay/sys/base/bug.h"
+#include "relay/sys/base/clock.h"
+#include "relay/sys/base/log.h"
+#include "relay/sys/net/fd_watch.h"
+#include "relay/sys/net/listener.h"
+#include "relay/sys/net/resolver.h"
+#include "relay/sys/net/tls.h"
+#include "relay/sys/proc/child.h"
+
+enum {
+    READY_POLL_MS = 20,
+    DRAIN_POLL_MS = 20,
+    DRAIN_MAX_MS = 25000, /* ordered; the supervisor kills at 30 s */
+    EXIT_SOFTWARE = 70,
+};
+
+struct worker {
+    const struct worker_config *cfg;
+    struct loop *loop;
+    struct tls_context *tls_server, *tls_client;
+    struct resolver *resolver;
+    struct signer_client *signers;
+    struct deliver *deliver;
+    struct queue *queue;
+    struct submit_door *door;
+    struct credentials *credentials;
+    struct smtp_server *smtp;
+    struct api *api;
+    struct fd_watch *control;
+    struct buf control_line;
+    struct timer ready_poll, drain_poll;
+    bool draining, said_ready;
+    uint64_t drain_until_ms;
+    struct queue_close_op closing;
+};
+
+/* ---- ending -------------------------------------------------------------- */
+
+static void
+queue_closed(struct queue_close_op *op)
+{
+    struct worker *w = container_of(op, struct worker, closing);
+    w->queue = NULL;
+    loop_stop(w->loop);
+}
+
+static bool
+is_busy(const struct worker *w)
+{
+    return smtp_server_busy(w->smtp) || api_busy(w->api) || submit_door_pending(w->door) > 0 ||
+           deliver_busy(w->deliver) || queue_busy(w->queue);
+}
+
+static void
+drain_polls(struct timer *t)
+{
+    struct worker *w = container_of(t, struct worker, drain_poll);
+    bool busy = is_busy(w);
+    if (busy && clock_mono_ms() < w->drain_until_ms) {
+        timer_start(t, DRAIN_POLL_MS);
+        return;
+    }
+    LOG(LOG_INFO, "worker.drained", LF_B("complete", !busy));
+    if (busy) /* what is left belongs to the next owner: leave as if killed */
+        _exit(0);
+    w->closing.done = queue_closed;
+    queue_close_start(&w->closing, w->queue);
+}
+
+static void
+drain(struct worker *w, uint64_t limit_ms)
+{
+    uint64_t until = clock_mono_ms() + limit_ms;
+    if (!w->draining || until < w->drain_until_ms)
+        w->drain_until_ms = until;
+    if (w->draining)
+        return;
+    w->draining = true;
+    LOG0(LOG_INFO, "worker.draining");
+    smtp_server_drain(w->smtp);
+    api_drain(w->api);
+    deliver_drain(w->deliver);
+    queue_drain(w->queue);
+    timer_start(&w->drain_poll, 0);
+}
+
+/* ---- control socket ------------------------------------------------------ */
+
+static void
+control_line(struct worker *w, struct slice line)
+{
+    uint8_t owner[QUEUE_OWNER_BYTES];
+    if (slice_eq(line, slice_trim(SLICE(CONTROL_DRAIN))))
+        drain(w, DRAIN_MAX_MS);
+    else if (slice_starts(line, SLICE(CONTROL_DIED)) &&
+             owner_from_hex(slice_skip(line, sizeof CONTROL_DIED - 1), owner))
+        queue_owner_died(w->queue, owner);
+    else
+        LOG(LOG_WARN, "worker.control-unknown", LF_S("line", line));
+}
+
+static void
+control_readable(void *owner, int fd)
+{
+    struct worker *w = owner;
+    char *to = buf_reserve(&w->control_line, CONTROL_LINE_MAX);
+    ssize_t n = to != NULL ? recv(fd, to, CONTROL_LINE_MAX, MSG_DONTWAIT) : 0;
+    if (n <= 0) { /* the supervisor is gone */
+        fd_watch_close(w->control);
+        w->control = NULL;
+        LOG0(LOG_NOTICE, "worker.supervisor-gone");
+        drain(w, ORPHAN_DRAIN_MS - 1000);
+        return;
+    }
+    buf_commit(&w->control_line, (size_t)n);
+    struct slice in = buf_slice(&w->control_line);
+    for (size_t at; (at = slice_find(in, '\n')) < in.n;) {
+        control_line(w, slice_from(in.p, at));
+        in = slice_skip(in, at + 1);
+    }
+    buf_consume(&w->control_line, buf_slice(&w->control_line).n - in.n);
+}
+
+static void
+ready_polls(struct timer *t)
+{
+    struct worker *w = container_of(t, struct worker, ready_poll);
+    if (queue_status(w->queue) != QUEUE_UP) {
+        timer_start(t, READY_POLL_MS);
+        return;
+    }
+    LOG0(LOG_INFO, "worker.ready");
+    if (send(CHILD_FD_CONTROL, CONTROL_READY, sizeof CONTROL_READY - 1, MSG_NOSIGNAL) < 0)
+        LOG0(LOG_WARN, "worker.control-lost");
+}
+
+/* ---- opening ------------------------------------------------------------- */
+
+static int
+open_network(struct worker *w, struct err *err)
+{
+    const struct config *c = w->cfg->config;
+    struct resolver_config dns = {
+        .forward = c->dns_forward[0] != '\0' ? c->dns_forward : NULL,
+        .no_special_zones = c->development,
+    };
+    w->tls_server = tls_server_new(c->tls_cert_path, c->tls_key_path, err);
+    w->tls_client = tls_client_opportunistic_new(err);
+    w->resolver = resolver_new(w->loop, &dns, err);
+    if (w->tls_server == NULL || w->tls_client == NULL || w->resolver == NULL)
+        return -1;
+    w->signers = signer_client_new(w->loop, c->signer_sockets, c->signer_count);
+    return 0;
+}
+
+static int
+open_queue(struct worker *w, struct err *err)
+{
+    const struct config *c = w->cfg->config;
+    struct queue_config q = {
+        .links = c->redis_links,
+        .lease_ms = c->lease_ms,
+        .history_bytes = c->history_bytes,
+        .history_age_ms = c->history_age_ms,
+        .commit_timeout_ms = clock_scaled_ms(c->commit_timeout_ms),
+        .unknown_timeout_ms = clock_scaled_ms(c->commit_unknown_timeout_ms),
+        .idempotency_ttl_ms = 24ull * 3600 * 1000,
+        .jobs_in_memory_max = 20000,
+        .hold_uncertain = c->hold_uncertain,
+    };
+    memcpy(q.owner, w->cfg->owner, sizeof q.owner);
+    if (!net_address_parse(slice_str(c->redis), &q.redis))
+        return err_set(err, ERR_CONFIG, "redis: %s is not an address", c->redis);
+    struct deliver_parts parts = {.loop = w->loop,
+                                  .config = c,
+                                  .resolver = w->resolver,
+                                  .signers = w->signers,
+                                  .tls = w->tls_client};
+    w->deliver = deliver_new(&parts);
+    w->queue = queue_open(w->loop, &q, deliver_consumer(w->deliver));
+    deliver_set_queue(w->deliver, w->queue);
+    return 0;
+}
+
+static int
+open_doors(struct worker *w, struct err *err)
+{
+    const struct config *c = w->cfg->config;
+    w->door = submit_door_new(w->loop, c, w->queue, w->signers);
+    w->credentials = credentials_new(w->loop, c);
+    struct smtp_server_parts smtp = {.loop = w->loop,
+                                     .config = c,
+                                     .door = w->door,
+                                     .credentials = w->credentials,
+                                     .queue = w->queue,
+                                     .tls = w->tls_server};
+    w->smtp = smtp_server_new(&smtp);
+    struct api_parts api = {.loop = w->loop,
+                            .config = c,
+                            .queue = w->queue,
+                            .door = w->door,
+                            .credentials = w->credentials};
+    w->api = api_new(&api);
+    if (smtp_server_listen(w->smtp, WORKER_FD_SMTP, false, err) != 0 ||
+        smtp_server_listen(w->smtp, WORKER_FD_SMTPS, true, err) != 0)
+        return -1;
+    return api_listen(w->api, WORKER_FD_HTTP, err);
+}
+
+static void
+worker_fini(struct worker *w)
+{
+    timer_cancel(&w->ready_poll);
+    timer_cancel(&w->drain_poll);
+    fd_watch_close(w->control);
+    buf_fini(&w->control_line);
+    smtp_server_free(w->smtp);
+    api_free(w->api);
+    submit_door_free(w->door);
+    credentials_free(w->credentials);
+    deliver_free(w->deliver);
+    signer_client_free(w->signers);
+    resolver_free(w->resolver);
+    tls_context_free(w->tls_server);
+    tls_context_free(w->tls_client);
+    loop_free(w->loop);
+}
+
+int
+worker_run(const struct worker_config *cfg)
+{
+    struct err err = {0};
+    struct worker w = {.cfg = cfg, .loop = loop_new()};
+    buf_init(&w.control_line, 4 * CONTROL_LINE_MAX);
+    timer_init(&w.ready_poll, w.loop, ready_polls);
+    timer_init(&w.drain_poll, w.loop, drain_polls);
+    w.control = fd_watch_open(w.loop, CHILD_FD_CONTROL, control_readable, &w, &err);
+    if (w.control == NULL || open_network(&w, &err) != 0 || open_queue(&w, &err) != 0 ||
+        open_doors(&w, &err) != 0) {
+        LOG(LOG_ERROR, "worker.cannot-start", LF_ERR(&err));
+        return EXIT_SOFTWARE;
+    }
+    timer_start(&w.ready_poll, 0);
+    loop_run(w.loop);
+    worker_fini(&w);
+    return 0;
+}

@@ -1,0 +1,74 @@
+#include "tests/unit/relay/sys/net/net_test.h"
+
+static void
+contexts_load_what_they_are_given(void **state)
+{
+    (void)state;
+    struct identity id;
+    struct err err;
+    identity_make(&id);
+    struct tls_context *server = tls_server_new(id.cert, id.key, &err);
+    struct tls_context *client = tls_client_verifying_new(id.cert, &err);
+    struct tls_context *any = tls_client_opportunistic_new(&err);
+    assert_true(server != NULL && client != NULL && any != NULL);
+    tls_context_free(server);
+    tls_context_free(client);
+    tls_context_free(any);
+    tls_context_free(NULL);
+    identity_remove(&id);
+}
+
+static void
+what_cannot_be_loaded_is_named(void **state)
+{
+    (void)state;
+    struct identity id, other;
+    struct err err;
+    identity_make(&id);
+    identity_make(&other);
+    assert_null(tls_server_new("/nonexistent/cert.pem", id.key, &err));
+    assert_int_equal(err.code, ERR_TLS);
+    assert_non_null(strstr(err.text, "/nonexistent/cert.pem"));
+    assert_null(tls_server_new(id.cert, "/nonexistent/key.pem", &err));
+    assert_non_null(strstr(err.text, "/nonexistent/key.pem"));
+    assert_null(tls_server_new(id.cert, id.cert, &err)); /* no key in it */
+    assert_int_equal(err.code, ERR_TLS);
+    assert_null(tls_server_new(id.cert, other.key, &err)); /* of another certificate */
+    assert_non_null(strstr(err.text, "key values mismatch"));
+    assert_null(tls_client_verifying_new("/nonexistent/ca.pem", &err));
+    assert_int_equal(err.code, ERR_TLS);
+    identity_remove(&id);
+    identity_remove(&other);
+}
+
+/* Asking for the passphrase would block the process on its terminal. */
+static void
+an_encrypted_key_is_refused(void **state)
+{
+    (void)state;
+    struct identity id;
+    struct err err;
+    identity_make(&id);
+    EVP_PKEY *key = EVP_EC_gen("P-256");
+    FILE *f = fopen(id.key, "w");
+    assert_true(key != NULL && f != NULL);
+    char secret[] = "secret";
+    assert_int_equal(PEM_write_PKCS8PrivateKey(f, key, EVP_aes_128_cbc(), secret, 6, NULL, NULL),
+                     1);
+    fclose(f);
+    EVP_PKEY_free(key);
+    assert_null(tls_server_new(id.cert, id.key, &err));
+    assert_int_equal(err.code, ERR_TLS);
+    identity_remove(&id);
+}
+
+int
+main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(contexts_load_what_they_are_given),
+        cmocka_unit_test(what_cannot_be_loaded_is_named),
+        cmocka_unit_test(an_encrypted_key_is_refused),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
