@@ -724,6 +724,49 @@ dns_answers_over_tcp(void **state)
     client_close(&c);
 }
 
+/* Time runs 3000 times as fast: five minutes are 100 ms. */
+static void
+silence_is_ended(void **state)
+{
+    struct world *w = *state;
+    struct client c;
+    assert_int_equal(stop(w), 0);
+    start(w, "3000");
+    client_open(&c, w->mx_port);
+    expect(&c, "220 ");
+    expect(&c, "421 4.4.2");
+    expect_end(&c);
+    client_close(&c);
+    client_open(&c, w->dns_port);
+    assert_int_equal(send(c.fd, "\0", 1, 0), 1);
+    assert_int_equal(more(&c), 0);
+    client_close(&c);
+}
+
+static void
+dns_connections_are_bounded(void **state)
+{
+    struct world *w = *state;
+    static struct client many[SANDBOX_DNS_TCP_MAX + 1];
+    for (size_t i = 0; i < SANDBOX_DNS_TCP_MAX; i++)
+        client_open(&many[i], w->dns_port);
+    assert_int_equal(send(many[0].fd, "\0\x18", 2, 0), 2);
+    struct client *last = &many[SANDBOX_DNS_TCP_MAX];
+    client_open(last, w->dns_port);
+    assert_int_equal(more(last), 0); /* one too many */
+    client_close(last);
+    client_close(&many[0]);
+    do { /* room again, as soon as that end was seen */
+        client_open(&many[0], w->dns_port);
+        send(many[0].fd, "\0\x18", 2, MSG_NOSIGNAL);
+        send(many[0].fd, dns_query, DNS_QUERY_BYTES, MSG_NOSIGNAL);
+        many[0].n = 0;
+    } while (more(&many[0]) == 0 && (client_close(&many[0]), true));
+    assert_true(many[0].n > 2);
+    for (size_t i = 0; i < SANDBOX_DNS_TCP_MAX; i++)
+        client_close(&many[i]);
+}
+
 static void
 what_cannot_be_opened_is_75(void **state)
 {
@@ -762,6 +805,8 @@ main(void)
         SANDBOX_TEST(end_of_control_ends_sessions),
         SANDBOX_TEST(dns_answers_over_udp),
         SANDBOX_TEST(dns_answers_over_tcp),
+        SANDBOX_TEST(silence_is_ended),
+        SANDBOX_TEST(dns_connections_are_bounded),
         SANDBOX_TEST(what_cannot_be_opened_is_75),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
