@@ -18,10 +18,10 @@ key_slice(const struct key *k)
 }
 
 static struct key
-key_printed(const char *fmt, unsigned partition, const char *rest)
+key_printed(unsigned partition, const char *kind, const char *rest)
 {
     struct key k;
-    int n = snprintf(k.text, sizeof k.text, fmt, partition, rest);
+    int n = snprintf(k.text, sizeof k.text, "sp:{%u}:%s%s", partition, kind, rest);
     BUG_ON(n < 0 || (size_t)n >= sizeof k.text);
     k.n = (size_t)n;
     return k;
@@ -30,27 +30,27 @@ key_printed(const char *fmt, unsigned partition, const char *rest)
 struct key
 key_of_part(unsigned partition, enum key_part part)
 {
-    return key_printed("sp:{%u}:%s", partition, PARTS[part]);
+    return key_printed(partition, PARTS[part], "");
 }
 
 static struct key
-key_of_id(const char *fmt, struct msg_id id)
+key_of_id(const char *kind, struct msg_id id)
 {
     char text[ID_TEXT_BYTES + 1];
     id_format(id, text);
-    return key_printed(fmt, id_partition(id), text);
+    return key_printed(id_partition(id), kind, text);
 }
 
 struct key
 key_of_message(struct msg_id id)
 {
-    return key_of_id("sp:{%u}:m:%s", id);
+    return key_of_id("m:", id);
 }
 
 struct key
 key_of_tombstone(struct msg_id id)
 {
-    return key_of_id("sp:{%u}:x:%s", id);
+    return key_of_id("x:", id);
 }
 
 struct key
@@ -59,7 +59,7 @@ key_of_chunk(struct msg_id id, unsigned chunk)
     char rest[ID_TEXT_BYTES + 16];
     id_format(id, rest);
     snprintf(rest + ID_TEXT_BYTES, sizeof rest - ID_TEXT_BYTES, ":%u", chunk);
-    return key_printed("sp:{%u}:b:%s", id_partition(id), rest);
+    return key_printed(id_partition(id), "b:", rest);
 }
 
 struct key
@@ -68,13 +68,13 @@ key_of_idempotency(unsigned partition, const uint8_t digest[32])
     char hex[65];
     for (int i = 0; i < 32; i++)
         snprintf(hex + 2 * i, 3, "%02x", digest[i]);
-    return key_printed("sp:{%u}:idem:%s", partition, hex);
+    return key_printed(partition, "idem:", hex);
 }
 
 struct key
 key_of_queue(unsigned partition, struct slice lane)
 {
-    struct key k = key_printed("sp:{%u}:q:%s", partition, "");
+    struct key k = key_printed(partition, "q:", "");
     BUG_ON(k.n + lane.n > sizeof k.text);
     memcpy(k.text + k.n, lane.p, lane.n);
     k.n += lane.n;
@@ -108,10 +108,9 @@ key_lane(enum queue_class klass, struct slice next_hop, struct slice tenant, str
 {
     if (next_hop.n > ADDRESS_DOMAIN_MAX || tenant.n > TENANT_BYTES_MAX)
         return false;
-    *out = key_printed("%u:%s", (unsigned)klass, "");
-    int n = snprintf(out->text + out->n, 16, "%zu:", next_hop.n);
+    int n = snprintf(out->text, sizeof out->text, "%u:%zu:", (unsigned)klass, next_hop.n);
     BUG_ON(n < 0);
-    out->n += (size_t)n;
+    out->n = (size_t)n;
     memcpy(out->text + out->n, next_hop.p != NULL ? next_hop.p : "", next_hop.n);
     out->n += next_hop.n;
     out->text[out->n++] = ':';

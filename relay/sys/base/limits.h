@@ -165,6 +165,7 @@ enum {
     QUEUE_TOMBSTONE_TTL_S = 86400,         /* a cancelled commit cannot be under way for longer */
     QUEUE_CRASHES_MAX = 3,                 /* then the delivery is held as poison */
     QUEUE_TRIM_BATCH = 32,                 /* history entries dropped in one call */
+    QUEUE_COMMAND_MAX = 16 << 20, /* one command of ours: four records of the largest size */
     QUEUE_PIPELINE_BYTES_MAX = 4 << 20,    /* sent to one link and not answered; the rest waits */
 
     /* DNS */
