@@ -44,7 +44,7 @@ cut_flag(struct slice *in, bool *out)
 static bool
 cut_version(struct slice *in)
 {
-    unsigned v;
+    unsigned v = 0;
     return cut_u8(in, &v) && v == RECORD_VERSION;
 }
 
