@@ -1,5 +1,6 @@
 #include "queue/keys.h"
 
+#include <openssl/evp.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -126,4 +127,16 @@ key_field(char kind, unsigned n, char out[16])
     int len = snprintf(out, 16, "%c%u", kind, n);
     BUG_ON(len < 0 || len >= 16);
     return (size_t)len;
+}
+
+void
+key_digest(struct slice a, struct slice b, uint8_t out[32])
+{
+    unsigned n = 0;
+    EVP_MD_CTX *ctx = EVP_MD_CTX_new();
+    BUG_ON(ctx == NULL || EVP_DigestInit_ex(ctx, EVP_sha256(), NULL) != 1);
+    BUG_ON(EVP_DigestUpdate(ctx, a.p, a.n) != 1 || EVP_DigestUpdate(ctx, "", 1) != 1);
+    BUG_ON(EVP_DigestUpdate(ctx, b.p, b.n) != 1 || EVP_DigestFinal_ex(ctx, out, &n) != 1);
+    BUG_ON(n != 32);
+    EVP_MD_CTX_free(ctx);
 }

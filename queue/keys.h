@@ -51,6 +51,9 @@ bool key_member_parse(struct slice member, struct msg_id *id, unsigned *n);
  */
 bool key_lane(enum queue_class klass, struct slice next_hop, struct slice tenant, struct key *out);
 
+/* SHA-256 of a, NUL, b: names that users choose, where they must not show. */
+void key_digest(struct slice a, struct slice b, uint8_t out[32]);
+
 /* "d<n>", "a<n>" in the message's hash. */
 size_t key_field(char kind, unsigned n, char out[16]);
 

@@ -1,11 +1,13 @@
 #!lua flags=allow-oom
 -- Records what came of an attempt. Fenced by the attempt's id and the record's
--- revision, not by the lease: a fact is a fact whoever owns the partition. With
--- `merged` the caller has merged a late fact into the record that it was shown.
+-- revision, not by the lease: a fact is a fact whoever owns the partition. Modes:
+--   attempt  an intent preceded it and must still stand
+--   direct   no attempt was made (expired, cancelled): nothing may be in flight
+--   merged   the caller joined its facts to the record that it was shown
 -- KEYS 1 message 2 inflight 3 queue 4 due 5 out 6 ndr 7 stat 8 hist 9 lease, then
 --      the chunks
 -- ARGV 1 member 2 delivery number 3 attempt id 4 expected revision 5 record
---      6 'merged' or '' 7 due ('': not to be scheduled) 8 lane 9 event ('': none)
+--      6 mode 7 due ('': not to be scheduled) 8 lane 9 event ('': none)
 --      10 debt field 11 debt ('': none) 12 now 13 id 14 owner 15 partition
 local attempt = call('HGET', KEYS[2], ARGV[1])
 local mine = attempt and attempt_id(attempt) == ARGV[3]
@@ -18,7 +20,10 @@ local known = call('HGET', KEYS[1], 'a' .. ARGV[2]) or ''
 for i = 1, #known, 16 do
   if string.sub(known, i, i + 15) == ARGV[3] then return {'DONE'} end
 end
-if revision(rec) ~= ARGV[4] or (ARGV[6] == '' and not mine) then return {'STALE', rec} end
+if revision(rec) ~= ARGV[4] or (ARGV[6] == 'attempt' and not mine)
+   or (ARGV[6] == 'direct' and attempt) then
+  return {'STALE', rec}
+end
 local other = attempt and not mine
 if mine then call('HDEL', KEYS[2], ARGV[1]) end
 call('HSET', KEYS[1], 'd' .. ARGV[2], ARGV[5],
@@ -28,7 +33,9 @@ local left = 0
 if finished(ARGV[5]) then
   unschedule(KEYS[3], KEYS[4], KEYS[7], ARGV[8], ARGV[1])
   if not finished(rec) then left = -1 end
-elseif ARGV[7] ~= '' and not other and not call('ZSCORE', KEYS[3], ARGV[1]) then
+elseif ARGV[7] == '' then
+  unschedule(KEYS[3], KEYS[4], KEYS[7], ARGV[8], ARGV[1])
+elseif not other and (ARGV[6] ~= 'merged' or not call('ZSCORE', KEYS[3], ARGV[1])) then
   schedule(KEYS[3], KEYS[4], KEYS[7], ARGV[8], ARGV[1], ARGV[7])
 end
 if ARGV[11] ~= '' then
