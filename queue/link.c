@@ -53,7 +53,7 @@ struct link_pool {
     struct link links[LINKS_MAX + 1];
     unsigned next_any;
     struct list waiting, failing;
-    struct deferred fail_call, free_call;
+    struct deferred fail_call;
     struct timer sticky_retry;
     bool closing;
 };
@@ -442,23 +442,6 @@ plan_retry(struct link *k, uint64_t delay_ms)
 }
 
 static void
-pool_maybe_free(struct link_pool *p)
-{
-    for (unsigned i = 0; i <= p->count; i++)
-        if (p->links[i].state == LINK_CONNECTING)
-            return;
-    deferred_schedule(&p->free_call);
-}
-
-static void
-pool_free(struct deferred *d)
-{
-    struct link_pool *p = container_of(d, struct link_pool, free_call);
-    scripts_free(p->scripts);
-    free(p);
-}
-
-static void
 on_connect(struct connect_op *op)
 {
     struct link *k = container_of(op, struct link, connect);
@@ -466,7 +449,6 @@ on_connect(struct connect_op *op)
     if (k->pool->closing) {
         if (op->stream != NULL)
             stream_abort(op->stream);
-        pool_maybe_free(k->pool);
         return;
     }
     if (op->stream == NULL) {
@@ -604,7 +586,6 @@ link_pool_open(struct loop *l, const struct net_address *redis, unsigned count, 
     list_init(&p->waiting);
     list_init(&p->failing);
     deferred_init(&p->fail_call, l, fail_all);
-    deferred_init(&p->free_call, l, pool_free);
     timer_init(&p->sticky_retry, l, on_sticky_retry);
     for (unsigned i = 0; i <= count; i++) {
         link_init(&p->links[i], p, i);
@@ -627,7 +608,17 @@ link_pool_close(struct link_pool *p)
         fail_all(&p->fail_call);
     deferred_cancel(&p->fail_call);
     timer_cancel(&p->sticky_retry);
-    pool_maybe_free(p);
+}
+
+bool
+link_pool_try_free(struct link_pool *p)
+{
+    for (unsigned i = 0; i <= p->count; i++)
+        if (p->links[i].state == LINK_CONNECTING)
+            return false;
+    scripts_free(p->scripts);
+    free(p);
+    return true;
 }
 
 unsigned

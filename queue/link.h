@@ -92,6 +92,8 @@ struct link_pool *link_pool_open(struct loop *l, const struct net_address *redis
 /* Ends all links. Every command pending gets its done (sticky ones too) before
  * this returns, so call it from the loop only. No callback comes afterwards. */
 void link_pool_close(struct link_pool *p);
+/* After that: false while a connection that was being made is still ending. */
+bool link_pool_try_free(struct link_pool *p);
 
 unsigned link_count(const struct link_pool *p);
 bool link_is_up(const struct link_pool *p, unsigned link);

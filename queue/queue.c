@@ -172,7 +172,8 @@ queue_fini(struct queue *q)
 {
     struct queue_close_op *op = q->close_op;
     queue_disconnect(q);
-    if (q->questions + q->commits + q->outcomes > 0) { /* bytes in the thread pool */
+    bool working = q->questions + q->commits + q->outcomes > 0; /* bytes in the thread pool */
+    if (working || !link_pool_try_free(q->links)) {
         timer_start(&q->close_timer, CLOSE_POLL_MS);
         return;
     }
