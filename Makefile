@@ -65,7 +65,7 @@ build/$(1)/stagepost: build/$(1)/relay/main.o build/$(1)/libstagepost.a
 	$$(CC_$(1)) $$(LDFLAGS_$(1)) -Wl,--dynamic-list=relay/main.dynlist -o $$@ $$^ $$(LIBS)
 
 build/$(1)/libsupport.a: $$(UNIT_SUPPORT:%.c=build/$(1)/%.o)
-	@rm -f $$@
+	@mkdir -p $$(@D) && rm -f $$@
 	ar rcs $$@ $$^
 
 build/$(1)/tests/unit/%: build/$(1)/tests/unit/%.o build/$(1)/libsupport.a build/$(1)/libstagepost.a

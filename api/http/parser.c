@@ -80,6 +80,14 @@ is_visible(struct slice s)
     return s.n > 0;
 }
 
+/* A head that is too large: is it the request line or the fields? */
+static enum head_fault
+too_large(struct slice in)
+{
+    in = slice_skip(in, 2); /* an empty line in front */
+    return slice_find(in, '\n') > HTTP_URL_MAX ? HEAD_TARGET_LONG : HEAD_TOO_LARGE;
+}
+
 /* Where the head ends, looking at each byte once. One empty line in front is
  * read over (RFC 9112 2.2). */
 static enum parse
@@ -96,15 +104,14 @@ find_end(struct slice in, size_t *scanned, size_t *end, enum head_fault *fault)
         *scanned = at + 1;
         if (at >= 3 && in.p[at - 2] == '\n') {
             *end = at + 1;
-            *fault = HEAD_TOO_LARGE;
+            *fault = too_large(in);
             return *end > HTTP_HEADER_BYTES_MAX ? PARSE_BAD : PARSE_OK;
         }
     }
     *scanned = in.n;
     if (in.n <= HTTP_HEADER_BYTES_MAX)
         return PARSE_MORE;
-    bool in_first_line = memchr(in.p + 2, '\n', HTTP_HEADER_BYTES_MAX - 2) == NULL;
-    *fault = in_first_line ? HEAD_TARGET_LONG : HEAD_TOO_LARGE;
+    *fault = too_large(in);
     return PARSE_BAD;
 }
 

@@ -26,11 +26,27 @@ installed() {
     dpkg-query -W -f='${Status}' "$1" 2>/dev/null | grep -q 'ok installed'
 }
 
+# Clients from npm, for tests: into build/, with the versions of the lock file.
+npm_clients() {
+    root=$(cd "$(dirname "$0")/../.." && pwd)
+    [ ! -d "$root/build/node/node_modules/nodemailer" ] || return 0
+    mkdir -p "$root/build/node"
+    cp "$root"/tests/system/node/package*.json "$root/build/node/"
+    (cd "$root/build/node" && npm ci --no-audit --no-fund --loglevel=error >/dev/null)
+}
+
 missing=
 for p in $packages; do
     installed "$p" || missing="$missing $p"
 done
-[ -n "$missing" ] || exit 0
+if [ "${1:-run}" = test ]; then
+    command -v node >/dev/null || missing="$missing nodejs"
+    command -v npm >/dev/null || missing="$missing npm"
+fi
+if [ -z "$missing" ]; then
+    [ "${1:-run}" = run ] || npm_clients
+    exit
+fi
 
 if [ "$(id -u)" -eq 0 ]; then
     as_root=
@@ -56,3 +72,4 @@ $as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-
     echo "stagepost: could not install:$missing" >&2
     exit 69
 }
+[ "${1:-run}" = run ] || npm_clients

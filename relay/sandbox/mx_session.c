@@ -267,8 +267,6 @@ on_move(struct sm *sm, unsigned from)
     if (sm->state == MX_SECURING)
         stream_start_tls(s->stream, &s->securing, s->mx->tls, SLICE_NONE,
                          clock_scaled_ms(timeout_ms), on_secured);
-    else if (sm->state == MX_DELAYING)
-        timer_start(&s->timer, timeout_ms);
     else if (timeout_ms > 0)
         timer_start(&s->timer, clock_scaled_ms(timeout_ms));
 }

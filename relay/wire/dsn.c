@@ -262,7 +262,7 @@ add_diagnostic(struct buf *out, const struct dsn_recipient *r)
     char enhanced[ENHANCED_TEXT_BYTES + 1];
     struct buf value;
     bool ok;
-    buf_init(&value, 2 * DSN_DIAGNOSTIC_MAX);
+    buf_init(&value, (size_t)2 * DSN_DIAGNOSTIC_MAX);
     enhanced_format(r->reply_status, enhanced);
     if (r->reply_code != 0)
         ok = buf_addf(&value, "smtp; %u %s%s", r->reply_code, enhanced,

@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "relay/sys/base/bug.h"
 #include "relay/sys/base/limits.h"
 #include "relay/wire/text.h"
 
@@ -192,8 +193,8 @@ reply_cut(struct slice *in, struct buf *text, struct reply *out)
     size_t at = buf_slice(text).n;
     bool room = true;
     for (unsigned i = 0; i < r.lines; i++) {
-        struct reply_line line;
-        (void)cut_reply_line(&whole, 0, &line);
+        struct reply_line line = {0};
+        BUG_ON(cut_reply_line(&whole, 0, &line) != PARSE_OK); /* measured above */
         strip_enhanced(&line, &r.enhanced);
         r.code = line.code;
         room = room && (i == 0 || buf_add_char(text, '\n')) &&

@@ -28,7 +28,7 @@ bool buf_add(struct buf *b, struct slice s);
 bool buf_add_str(struct buf *b, const char *s);
 bool buf_add_char(struct buf *b, char c);
 bool buf_addf(struct buf *b, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
-bool buf_vaddf(struct buf *b, const char *fmt, va_list args);
+bool buf_vaddf(struct buf *b, const char *fmt, va_list args) __attribute__((format(printf, 2, 0)));
 
 /* Room for at least n more bytes at the returned place, to be filled and then
  * counted with buf_commit(); NULL when that would pass the maximum. */

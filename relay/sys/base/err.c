@@ -7,7 +7,7 @@
 
 #include "relay/sys/base/bug.h"
 
-static void
+__attribute__((format(printf, 3, 0))) static void
 vset(struct err *e, enum err_code code, const char *fmt, va_list args)
 {
     e->code = code;

@@ -22,11 +22,11 @@ sm_move(struct sm *sm, unsigned to)
 {
     unsigned from = sm->state;
     BUG_ON(to >= sm->count);
-    if ((sm->rows[from].next & SM_TO(to)) == 0) {
+    bool in_table = (sm->rows[from].next & SM_TO(to)) != 0;
+    if (!in_table)
         LOG(LOG_ERROR, "sm.bad-move", LF_STR("from", sm->rows[from].name),
             LF_STR("to", sm->rows[to].name));
-        BUG_ON("transition is not in the table");
-    }
+    BUG_ON(!in_table);
     sm->state = to;
     if (sm->on_move != NULL)
         sm->on_move(sm, from);

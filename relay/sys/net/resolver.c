@@ -59,6 +59,9 @@ static const struct option common_options[] = {
     {"cache-max-ttl:", "3600"},
     {"cache-min-ttl:", "5"},
     {"cache-max-negative-ttl:", "300"},
+    /* Sockets at a time; further questions wait for one. The default of 4096
+     * would pass the usual limit on descriptors. */
+    {"outgoing-range:", "512"},
     /* A server that was away is asked again within the minute. */
     {"infra-host-ttl:", "30"},
     {"infra-keep-probing:", "yes"},

@@ -11,7 +11,7 @@
 #include "relay/sys/base/bug.h"
 
 struct temp_dir {
-    char path[64];
+    char path[128];
 };
 
 static inline void

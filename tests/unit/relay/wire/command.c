@@ -224,12 +224,12 @@ test_rcpt(void **state)
         command_parse_rcpt(SLICE("TO:<a@b> NOTIFY=SUCCESS,failure ORCPT=rfc822;a+2Bb@c"), false,
                            &arena, &r, &refusal),
         PARSE_OK);
-    assert_int_equal(r.notify, NOTIFY_SUCCESS | NOTIFY_FAILURE);
+    assert_int_equal(r.notify, NOTIFY_GIVEN | NOTIFY_SUCCESS | NOTIFY_FAILURE);
     assert_true(slice_eq(r.orcpt.type, SLICE("rfc822")));
     assert_true(slice_eq(r.orcpt.address, SLICE("a+b@c")));
     assert_int_equal(
         command_parse_rcpt(SLICE("TO:<a@b> NOTIFY=NEVER"), false, &arena, &r, &refusal), PARSE_OK);
-    assert_int_equal(r.notify, NOTIFY_NEVER);
+    assert_int_equal(r.notify, NOTIFY_GIVEN | NOTIFY_NEVER);
     assert_int_equal(r.orcpt.type.n, 0);
     assert_int_equal(
         command_parse_rcpt(SLICE("TO: <Postmaster> NOTIFY=DELAY"), false, &arena, &r, &refusal),
