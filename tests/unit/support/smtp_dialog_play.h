@@ -91,7 +91,9 @@ note_visit(const struct submit_op *op)
     }
     struct slice message = blob_slice(op->message);
     v->message_bytes = message.n;
-    memcpy(v->message, message.p, message.n < sizeof v->message ? message.n : sizeof v->message);
+    if (message.n > 0)
+        memcpy(v->message, message.p,
+               message.n < sizeof v->message ? message.n : sizeof v->message);
 }
 
 static void
