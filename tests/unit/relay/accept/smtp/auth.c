@@ -11,7 +11,7 @@
 
 #include <cmocka.h>
 
-#include "tests/unit/support/smtp_dialog.h"
+#include "tests/unit/support/smtp_dialog_play.h"
 
 #define TLS_UP                                                                                     \
     S("220 "), C("EHLO c"), S("250 "), C("STARTTLS"), S("220 "), TLS, C("EHLO c"), S("250 ")

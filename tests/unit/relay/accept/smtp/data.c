@@ -9,7 +9,7 @@
 
 #include <cmocka.h>
 
-#include "tests/unit/support/smtp_dialog.h"
+#include "tests/unit/support/smtp_dialog_play.h"
 
 /* Commands that a smuggler hides behind a false end of data. */
 #define SMUGGLED                                                                                   \

@@ -10,7 +10,7 @@
 
 #include <cmocka.h>
 
-#include "tests/unit/support/smtp_dialog.h"
+#include "tests/unit/support/smtp_dialog_play.h"
 
 struct row {
     const char *arg, *reply;

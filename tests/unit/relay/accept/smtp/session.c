@@ -8,7 +8,7 @@
 
 #include <cmocka.h>
 
-#include "tests/unit/support/smtp_dialog.h"
+#include "tests/unit/support/smtp_dialog_play.h"
 
 static void
 a_message_from_banner_to_quit(void **state)

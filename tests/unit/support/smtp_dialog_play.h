@@ -1,9 +1,10 @@
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-
-#include <cmocka.h>
+/*
+ * The player of smtp_dialog.h, for one source file of a test program. It defines
+ * the door, the check of passwords and queue_status() itself, so it must not be
+ * in a library that other tests link with.
+ */
+#ifndef STAGEPOST_TESTS_SMTP_DIALOG_PLAY_H
+#define STAGEPOST_TESTS_SMTP_DIALOG_PLAY_H
 
 #include "tests/unit/support/smtp_dialog.h"
 
@@ -90,7 +91,9 @@ note_visit(const struct submit_op *op)
     }
     struct slice message = blob_slice(op->message);
     v->message_bytes = message.n;
-    memcpy(v->message, message.p, message.n < sizeof v->message ? message.n : sizeof v->message);
+    if (message.n > 0)
+        memcpy(v->message, message.p,
+               message.n < sizeof v->message ? message.n : sizeof v->message);
 }
 
 static void
@@ -501,3 +504,5 @@ dialog_steps(const struct step *steps)
     dialog_play(&d);
     return d.visits;
 }
+
+#endif

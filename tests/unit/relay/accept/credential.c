@@ -1,0 +1,278 @@
+#include "relay/accept/credential.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+#include <crypt.h>
+
+#include "relay/sys/base/bug.h"
+#include "relay/sys/base/clock.h"
+#include "relay/sys/base/limits.h"
+#include "relay/sys/net/work.h"
+
+enum { CHECKS_MAX = CREDENTIAL_HASHES_MAX + 4 };
+
+/* SHA-256 of "dev". */
+static const char DEV_KEY[] = "ef260e9aa3c673af240d17a2660480361a8e081d1ffeca2a5ed0e3219fc18567";
+
+struct fixture {
+    struct loop *loop;
+    struct config_credential rows[3];
+    struct config config;
+    struct credentials *cs;
+    char hash_a[CRYPT_OUTPUT_SIZE], hash_b[CRYPT_OUTPUT_SIZE];
+    struct check {
+        struct credential_check_op op;
+        struct fixture *f;
+        unsigned done;
+    } checks[CHECKS_MAX];
+    unsigned done;
+};
+
+static void
+make_hash(const char *password, char out[CRYPT_OUTPUT_SIZE])
+{
+    char salt[CRYPT_GENSALT_OUTPUT_SIZE];
+    assert_non_null(crypt_gensalt_rn("$y$", 1, NULL, 0, salt, sizeof salt));
+    struct crypt_data *data = calloc(1, sizeof *data);
+    snprintf(out, CRYPT_OUTPUT_SIZE, "%s", crypt_r(password, salt, data));
+    assert_int_equal(out[0], '$');
+    free(data);
+}
+
+static void
+fixture_init(struct fixture *f)
+{
+    memset(f, 0, sizeof *f);
+    make_hash("right", f->hash_a);
+    make_hash("x", f->hash_b);
+    f->rows[0] = (struct config_credential){
+        .user = "a", .tenant = "t", .password_hash = f->hash_a, .key_sha256 = DEV_KEY};
+    f->rows[1] = (struct config_credential){.user = "b", .tenant = "t", .password_hash = f->hash_b};
+    f->rows[2] = (struct config_credential){
+        .user = "keyonly", .tenant = "t", .password_hash = "", .key_sha256 = ""};
+    f->config = (struct config){.credentials = f->rows, .credential_count = 3};
+    f->loop = loop_new();
+    f->cs = credentials_new(f->loop, &f->config);
+}
+
+static void
+fixture_fini(struct fixture *f)
+{
+    credentials_free(f->cs);
+    loop_run(f->loop); /* hashes that nobody waits for */
+    loop_free(f->loop);
+    assert_int_equal(work_pending(), 0);
+}
+
+static void
+on_done(struct credential_check_op *op)
+{
+    struct check *c = container_of(op, struct check, op);
+    c->done++;
+    c->f->done++;
+}
+
+static void
+start(struct fixture *f, unsigned i, struct slice user, struct slice password)
+{
+    f->checks[i] = (struct check){.op.done = on_done, .f = f};
+    credential_check_start(&f->checks[i].op, f->cs, user, password);
+    assert_int_equal(f->checks[i].done, 0); /* never inside the call */
+}
+
+static enum credential_result
+check(struct fixture *f, struct slice user, struct slice password)
+{
+    start(f, 0, user, password);
+    loop_run(f->loop);
+    assert_int_equal(f->checks[0].done, 1);
+    assert_int_equal(f->checks[0].op.result == CREDENTIAL_OK, f->checks[0].op.credential != NULL);
+    return f->checks[0].op.result;
+}
+
+/* AUT-01: a password of one character is one; AUT-02. */
+static void
+right_and_wrong(void **state)
+{
+    (void)state;
+    static const struct {
+        struct slice user, password;
+        enum credential_result want;
+    } rows[] = {
+        {SLICE("a"), SLICE("right"), CREDENTIAL_OK},
+        {SLICE("a"), SLICE("right"), CREDENTIAL_OK}, /* remembered */
+        {SLICE("b"), SLICE("x"), CREDENTIAL_OK},
+        {SLICE("a"), SLICE("wrong"), CREDENTIAL_WRONG},
+        {SLICE("a"), SLICE("righ"), CREDENTIAL_WRONG},
+        {SLICE("a"), SLICE("right\0x"), CREDENTIAL_WRONG}, /* crypt(5) would stop at the NUL */
+        {SLICE("a"), SLICE(""), CREDENTIAL_WRONG},
+        {SLICE("a"), SLICE("x"), CREDENTIAL_WRONG},
+        {SLICE("b"), SLICE("right"), CREDENTIAL_WRONG},
+        {SLICE("A"), SLICE("right"), CREDENTIAL_WRONG},
+        {SLICE("a\0"), SLICE("right"), CREDENTIAL_WRONG},
+        {SLICE("nobody"), SLICE("right"), CREDENTIAL_WRONG},
+        {SLICE("keyonly"), SLICE("right"), CREDENTIAL_WRONG},
+        {SLICE("keyonly"), SLICE(""), CREDENTIAL_WRONG},
+        {SLICE(""), SLICE(""), CREDENTIAL_WRONG},
+    };
+    struct fixture f;
+    fixture_init(&f);
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++)
+        if (check(&f, rows[i].user, rows[i].password) != rows[i].want)
+            fail_msg("row %zu", i);
+    assert_ptr_equal(f.checks[0].op.credential, NULL);
+    assert_int_equal(check(&f, SLICE("b"), SLICE("x")), CREDENTIAL_OK);
+    assert_ptr_equal(f.checks[0].op.credential, &f.rows[1]);
+    fixture_fini(&f);
+}
+
+/* A password above crypt(5)'s limit of 512 is wrong, not a crash. */
+static void
+long_passwords_are_wrong(void **state)
+{
+    (void)state;
+    static char text[9000];
+    memset(text, 'x', sizeof text);
+    struct fixture f;
+    fixture_init(&f);
+    assert_int_equal(check(&f, SLICE("b"), slice_from(text, sizeof text)), CREDENTIAL_WRONG);
+    assert_int_equal(check(&f, slice_from(text, sizeof text), SLICE("x")), CREDENTIAL_WRONG);
+    fixture_fini(&f);
+}
+
+/* A remembered password costs no hash; a changed stored hash forgets it. */
+static void
+success_is_remembered(void **state)
+{
+    (void)state;
+    struct fixture f;
+    fixture_init(&f);
+    assert_int_equal(check(&f, SLICE("a"), SLICE("right")), CREDENTIAL_OK);
+    start(&f, 1, SLICE("a"), SLICE("right"));
+    assert_int_equal(work_pending(), 0);
+    loop_run(f.loop);
+    assert_int_equal(f.checks[1].op.result, CREDENTIAL_OK);
+
+    start(&f, 1, SLICE("a"), SLICE("wrong")); /* failures are not remembered */
+    assert_int_equal(work_pending(), 1);
+    loop_run(f.loop);
+    start(&f, 1, SLICE("a"), SLICE("wrong"));
+    assert_int_equal(work_pending(), 1);
+    loop_run(f.loop);
+
+    f.rows[0].password_hash = f.hash_b;
+    assert_int_equal(check(&f, SLICE("a"), SLICE("right")), CREDENTIAL_WRONG);
+    fixture_fini(&f);
+}
+
+/* AUT-02: an unknown user costs a hash like a known one. */
+static void
+unknown_users_cost_a_hash(void **state)
+{
+    (void)state;
+    struct fixture f;
+    fixture_init(&f);
+    static const struct slice users[] = {SLICE("nobody"), SLICE("keyonly"), SLICE("")};
+    for (size_t i = 0; i < 3; i++) {
+        start(&f, 0, users[i], SLICE("right"));
+        assert_int_equal(work_pending(), 1);
+        loop_run(f.loop);
+    }
+    fixture_fini(&f);
+
+    /* also where no credential has a password at all */
+    fixture_init(&f);
+    f.config.credential_count = 0;
+    credentials_free(f.cs);
+    f.cs = credentials_new(f.loop, &f.config);
+    start(&f, 0, SLICE("nobody"), SLICE("right"));
+    assert_int_equal(work_pending(), 1);
+    uint64_t before_us = clock_mono_us();
+    loop_run(f.loop);
+    assert_int_equal(f.checks[0].op.result, CREDENTIAL_WRONG);
+    assert_true(clock_mono_us() - before_us > 500); /* crypt() took the setting and worked */
+    fixture_fini(&f);
+}
+
+/* AUT-05. */
+static void
+hashes_are_bounded(void **state)
+{
+    (void)state;
+    struct fixture f;
+    fixture_init(&f);
+    assert_int_equal(check(&f, SLICE("a"), SLICE("right")), CREDENTIAL_OK);
+    for (unsigned i = 0; i < CHECKS_MAX - 1; i++)
+        start(&f, i, SLICE("a"), SLICE("wrong"));
+    assert_int_equal(work_pending(), CREDENTIAL_HASHES_MAX);
+    start(&f, CHECKS_MAX - 1, SLICE("a"), SLICE("right")); /* known: no hash is needed */
+    f.done = 0;
+    loop_run(f.loop);
+    assert_int_equal(f.done, CHECKS_MAX);
+    for (unsigned i = 0; i < CHECKS_MAX - 1; i++)
+        assert_int_equal(f.checks[i].op.result,
+                         i < CREDENTIAL_HASHES_MAX ? CREDENTIAL_WRONG : CREDENTIAL_BUSY);
+    assert_int_equal(f.checks[CHECKS_MAX - 1].op.result, CREDENTIAL_OK);
+    assert_int_equal(check(&f, SLICE("b"), SLICE("x")), CREDENTIAL_OK); /* room again */
+    fixture_fini(&f);
+}
+
+static void
+cancelled_checks_end_once(void **state)
+{
+    (void)state;
+    struct fixture f;
+    fixture_init(&f);
+    start(&f, 0, SLICE("a"), SLICE("right"));
+    credential_check_cancel(&f.checks[0].op);
+    credential_check_cancel(&f.checks[0].op);
+    loop_run(f.loop);
+    assert_int_equal(f.checks[0].done, 1);
+    assert_int_equal(f.checks[0].op.result, CREDENTIAL_BUSY);
+    credential_check_cancel(&f.checks[0].op); /* after done: nothing */
+
+    assert_int_equal(check(&f, SLICE("a"), SLICE("right")), CREDENTIAL_OK);
+    start(&f, 0, SLICE("a"), SLICE("right")); /* answered from memory, not told yet */
+    credential_check_cancel(&f.checks[0].op);
+    loop_run(f.loop);
+    assert_int_equal(f.checks[0].done, 1);
+
+    /* the owner of all goes while a hash runs */
+    start(&f, 0, SLICE("a"), SLICE("wrong"));
+    credential_check_cancel(&f.checks[0].op);
+    fixture_fini(&f);
+    assert_int_equal(f.checks[0].done, 1);
+}
+
+static void
+keys_are_found_by_digest(void **state)
+{
+    (void)state;
+    struct fixture f;
+    fixture_init(&f);
+    assert_ptr_equal(credential_by_key(f.cs, SLICE("dev")), &f.rows[0]);
+    static const struct slice wrong[] = {SLICE(""),    SLICE("de"),    SLICE("devv"),
+                                         SLICE("DEV"), SLICE("dev\0"), SLICE_NONE};
+    for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++)
+        assert_null(credential_by_key(f.cs, wrong[i]));
+    assert_null(credential_by_key(f.cs, slice_str(DEV_KEY)));
+    fixture_fini(&f);
+}
+
+int
+main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(right_and_wrong),          cmocka_unit_test(long_passwords_are_wrong),
+        cmocka_unit_test(success_is_remembered),    cmocka_unit_test(unknown_users_cost_a_hash),
+        cmocka_unit_test(hashes_are_bounded),       cmocka_unit_test(cancelled_checks_end_once),
+        cmocka_unit_test(keys_are_found_by_digest),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

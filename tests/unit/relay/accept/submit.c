@@ -1,0 +1,753 @@
+/* The door with a queue and a signer that the test plays. */
+#include "relay/accept/submit.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "dkim/signer_client.h"
+#include "queue/queue.h"
+#include "relay/sys/base/bug.h"
+#include "relay/sys/base/clock.h"
+#include "relay/sys/base/limits.h"
+#include "relay/sys/base/log.h"
+#include "relay/sys/base/metrics.h"
+
+enum { OPS_MAX = 3, RECIPIENTS = 4 };
+
+static const char *own[] = {"example.org"};
+static const struct config_credential DEV = {
+    .user = "dev", .tenant = "ten", .klass = CONFIG_BULK, .senders = own, .sender_count = 1};
+static const struct config_credential OTHER = {
+    .user = "other", .tenant = "ten", .senders = own, .sender_count = 1};
+
+/* What the fakes answer, and what they saw. */
+static struct {
+    struct loop *loop;
+    enum queue_status status;
+    enum queue_commit_result commit_result;
+    enum sign_status sign_status;
+    enum err_code listed_err;
+    const char *suppressed; /* this address is */
+    bool hold_commit, hold_sign, hold_listed;
+    unsigned commits, signs, lists, commit_cancels, sign_cancels, list_cancels;
+    struct queue_commit_op *commit;
+    struct sign_op *sign;
+    struct queue_suppressed_op *listed;
+    struct deferred commit_soon, sign_soon, listed_soon;
+    /* copies of what was committed */
+    struct envelope envelope;
+    char envelope_bytes[2000], content[4000], sign_domain[100], sign_content[4000];
+    struct {
+        char next_hop[100];
+        unsigned targets;
+        char addresses[RECIPIENTS][100];
+        enum queue_state states[RECIPIENTS];
+        unsigned notify[RECIPIENTS];
+        int64_t due_unix_ms, expires_unix_ms;
+    } deliveries[RECIPIENTS];
+    unsigned delivery_count;
+    struct msg_id id;
+    int64_t created_unix_ms;
+    uint64_t size_bytes;
+    enum queue_class klass;
+    char key[300], key_credential[100];
+    uint8_t digest[32];
+} fake;
+
+enum queue_status
+queue_status(const struct queue *q)
+{
+    (void)q;
+    return fake.status;
+}
+
+unsigned
+queue_pick_partition(struct queue *q)
+{
+    (void)q;
+    return 17;
+}
+
+unsigned
+queue_partition_for_key(struct slice credential, struct slice key)
+{
+    return (unsigned)(credential.n * 16 + key.n) & 255;
+}
+
+static void
+text_of(const struct content *c, char *out, size_t cap)
+{
+    struct slice pieces[2];
+    int n = content_pieces(c, pieces);
+    out[0] = '\0';
+    for (int i = 0; i < n; i++) {
+        size_t at = strlen(out);
+        snprintf(out + at, cap - at, "%.*s", SLICE_FMT(pieces[i]));
+    }
+}
+
+static void
+copy_delivery(const struct queue_delivery *d)
+{
+    unsigned n = fake.delivery_count++;
+    snprintf(fake.deliveries[n].next_hop, 100, "%.*s", SLICE_FMT(d->next_hop));
+    fake.deliveries[n].targets = d->target_count;
+    fake.deliveries[n].due_unix_ms = d->due_unix_ms;
+    fake.deliveries[n].expires_unix_ms = d->expires_unix_ms;
+    for (unsigned i = 0; i < d->target_count; i++) {
+        struct rcpt_options o;
+        assert_true(rcpt_options_decode(d->targets[i].options, &o));
+        snprintf(fake.deliveries[n].addresses[i], 100, "%.*s", SLICE_FMT(d->targets[i].address));
+        fake.deliveries[n].states[i] = d->targets[i].state;
+        fake.deliveries[n].notify[i] = o.notify;
+        assert_int_equal(d->targets[i].reply.n, 0);
+    }
+}
+
+static void
+on_commit_soon(struct deferred *d)
+{
+    (void)d;
+    struct queue_commit_op *op = fake.commit;
+    fake.commit = NULL;
+    op->result = fake.commit_result;
+    if (op->result == QUEUE_REPLAYED)
+        assert_true(id_parse(SLICE("01890a5d-ac96-774b-bcce-b302099a8057"), &op->replayed_id));
+    op->done(op);
+}
+
+void
+queue_commit_start(struct queue_commit_op *op, struct queue *q)
+{
+    (void)q;
+    const struct queue_message *m = op->message;
+    assert_null(fake.commit);
+    fake.commits++;
+    fake.commit = op;
+    fake.id = m->id;
+    fake.created_unix_ms = m->created_unix_ms;
+    fake.size_bytes = m->size_bytes;
+    fake.klass = m->klass;
+    assert_true(slice_eq(m->tenant, SLICE("ten")));
+    assert_true(m->envelope.n < sizeof fake.envelope_bytes);
+    memcpy(fake.envelope_bytes, m->envelope.p, m->envelope.n);
+    assert_true(envelope_decode(slice_from(fake.envelope_bytes, m->envelope.n), &fake.envelope));
+    text_of(&op->content, fake.content, sizeof fake.content);
+    snprintf(fake.key, sizeof fake.key, "%.*s", SLICE_FMT(op->idempotency_key));
+    snprintf(fake.key_credential, sizeof fake.key_credential, "%.*s",
+             SLICE_FMT(op->idempotency_credential));
+    memcpy(fake.digest, op->request_digest, sizeof fake.digest);
+    fake.delivery_count = 0;
+    for (unsigned i = 0; i < m->delivery_count; i++) {
+        assert_int_equal(m->deliveries[i].index, i);
+        copy_delivery(&m->deliveries[i]);
+    }
+    deferred_init(&fake.commit_soon, fake.loop, on_commit_soon);
+    if (!fake.hold_commit)
+        deferred_schedule(&fake.commit_soon);
+}
+
+void
+queue_commit_cancel(struct queue_commit_op *op)
+{
+    assert_ptr_equal(op, fake.commit);
+    fake.commit_cancels++;
+    fake.commit_result = QUEUE_OUTCOME_UNKNOWN;
+    deferred_schedule(&fake.commit_soon);
+}
+
+static void
+on_listed_soon(struct deferred *d)
+{
+    (void)d;
+    struct queue_suppressed_op *op = fake.listed;
+    fake.listed = NULL;
+    op->err.code = fake.listed_err;
+    for (unsigned i = 0; i < op->count; i++)
+        op->suppressed[i] =
+            fake.suppressed != NULL && slice_eq(op->addresses[i], slice_str(fake.suppressed));
+    op->done(op);
+}
+
+void
+queue_suppressed_start(struct queue_suppressed_op *op, struct queue *q)
+{
+    (void)q;
+    fake.lists++;
+    fake.listed = op;
+    deferred_init(&fake.listed_soon, fake.loop, on_listed_soon);
+    if (!fake.hold_listed)
+        deferred_schedule(&fake.listed_soon);
+}
+
+void
+queue_suppressed_cancel(struct queue_suppressed_op *op)
+{
+    assert_ptr_equal(op, fake.listed);
+    fake.list_cancels++;
+    fake.listed_err = ERR_CANCELLED;
+    deferred_schedule(&fake.listed_soon);
+}
+
+static void
+on_sign_soon(struct deferred *d)
+{
+    (void)d;
+    struct sign_op *op = fake.sign;
+    fake.sign = NULL;
+    op->status = fake.sign_status;
+    if (op->status == SIGN_OK) {
+        buf_init(&op->fields, 1000);
+        buf_add_str(&op->fields, "DKIM-Signature: v=1\r\n");
+    } else {
+        err_set(&op->err, ERR_BAD, "the signer's text");
+    }
+    op->done(op);
+}
+
+void
+sign_start(struct sign_op *op, struct signer_client *c)
+{
+    (void)c;
+    fake.signs++;
+    fake.sign = op;
+    snprintf(fake.sign_domain, sizeof fake.sign_domain, "%.*s", SLICE_FMT(op->domain));
+    text_of(op->message, fake.sign_content, sizeof fake.sign_content);
+    deferred_init(&fake.sign_soon, fake.loop, on_sign_soon);
+    if (!fake.hold_sign)
+        deferred_schedule(&fake.sign_soon);
+}
+
+void
+sign_cancel(struct sign_op *op)
+{
+    assert_ptr_equal(op, fake.sign);
+    fake.sign_cancels++;
+    fake.sign_status = SIGN_AWAY;
+    deferred_schedule(&fake.sign_soon);
+}
+
+/* ---- a door and submissions ------------------------------------------------------ */
+
+struct fixture {
+    struct config config;
+    struct submit_door *door;
+    struct submission {
+        struct submit_op op;
+        struct submit_recipient recipients[RECIPIENTS];
+        struct blob *blob;
+        unsigned done;
+    } s[OPS_MAX];
+};
+
+static const char MESSAGE[] = "From: A <a@Example.org>\r\nSubject: hello\r\n\r\nbody\r\n";
+
+static void
+fixture_init(struct fixture *f)
+{
+    memset(f, 0, sizeof *f);
+    memset(&fake, 0, sizeof fake);
+    log_init("test", 0, LOG_ERROR + 1);
+    f->config = (struct config){
+        .hostname = "gw.example", .message_bytes_max = 2000, .retry.expire_ms = 5000};
+    fake.status = QUEUE_UP;
+    fake.loop = loop_new();
+    f->door = submit_door_new(fake.loop, &f->config, NULL, NULL);
+}
+
+static void
+fixture_fini(struct fixture *f)
+{
+    for (unsigned i = 0; i < OPS_MAX; i++)
+        blob_unref(&f->s[i].blob);
+    assert_int_equal(submit_door_pending(f->door), 0);
+    submit_door_free(f->door);
+    loop_free(fake.loop);
+    assert_int_equal(blob_total_bytes(), 0);
+}
+
+static void
+on_done(struct submit_op *op)
+{
+    container_of(op, struct submission, op)->done++;
+}
+
+static struct submit_op *
+fill(struct fixture *f, unsigned i, const char *message)
+{
+    struct submission *s = &f->s[i];
+    blob_unref(&s->blob);
+    *s = (struct submission){.blob = blob_new_copy(slice_str(message))};
+    static const struct submit_recipient four[RECIPIENTS] = {
+        {.address = SLICE("a@z.example"), .domain = SLICE("z.example")},
+        {.address = SLICE("b@d.example"),
+         .domain = SLICE("d.example"),
+         .options.notify = NOTIFY_GIVEN | NOTIFY_NEVER},
+        {.address = SLICE("c@z.example"), .domain = SLICE("z.example")},
+        {.address = SLICE("d@d.example"), .domain = SLICE("d.example")},
+    };
+    memcpy(s->recipients, four, sizeof four);
+    s->op = (struct submit_op){
+        .done = on_done,
+        .credential = &DEV,
+        .envelope = {.reverse_path = SLICE("a@example.org"), .ret = RET_HDRS, .envid = SLICE("E1")},
+        .reverse_domain = SLICE("example.org"),
+        .recipients = s->recipients,
+        .recipient_count = RECIPIENTS,
+        .message = s->blob,
+        .client_name = SLICE("pc"),
+        .client_address = SLICE("192.0.2.1"),
+        .protocol = "ESMTPSA",
+    };
+    return &s->op;
+}
+
+static enum submit_result
+run(struct fixture *f, unsigned i)
+{
+    submit_start(&f->s[i].op, f->door);
+    assert_int_equal(f->s[i].done, 0);
+    loop_run(fake.loop);
+    assert_int_equal(f->s[i].done, 1);
+    assert_null(f->s[i].op.state);
+    return f->s[i].op.result;
+}
+
+static enum submit_result
+submit(struct fixture *f, const char *message)
+{
+    fill(f, 0, message);
+    return run(f, 0);
+}
+
+/* ---- tests --------------------------------------------------------------------- */
+
+static void
+accepted_means_committed(void **state)
+{
+    (void)state;
+    struct fixture f;
+    fixture_init(&f);
+    uint64_t before = metrics_total(METRIC_ACCEPTED_SMTP);
+    int64_t now = clock_sched_unix_ms();
+    assert_int_equal(submit(&f, MESSAGE), SUBMIT_ACCEPTED);
+    assert_int_equal(metrics_total(METRIC_ACCEPTED_SMTP), before + 1);
+    assert_int_equal(fake.commits, 1);
+    assert_true(id_eq(f.s[0].op.id, fake.id));
+    assert_int_equal(id_partition(fake.id), 17);
+    assert_int_equal(fake.klass, QUEUE_BULK);
+    assert_true(fake.created_unix_ms >= now && fake.created_unix_ms < now + 60000);
+
+    /* signed as it is stored, under the domain of From */
+    assert_string_equal(fake.sign_domain, "example.org");
+    char want[sizeof fake.sign_content + 100];
+    snprintf(want, sizeof want, "DKIM-Signature: v=1\r\n%s", fake.sign_content);
+    assert_string_equal(fake.content, want);
+    assert_int_equal(fake.size_bytes, strlen(want));
+    assert_non_null(strstr(fake.content, "Received: from pc ([192.0.2.1])\r\n\tby gw.example"));
+    char id[ID_TEXT_BYTES + 1], received[100];
+    id_format(fake.id, id);
+    snprintf(received, sizeof received, " with ESMTPSA id %s;\r\n", id); /* no `for`: several */
+    assert_non_null(strstr(fake.content, received));
+
+    assert_true(slice_eq(fake.envelope.reverse_path, SLICE("a@example.org")));
+    assert_true(slice_eq(fake.envelope.header_from, SLICE("a@example.org")));
+    assert_true(slice_eq(fake.envelope.subject, SLICE("hello")));
+    assert_true(slice_eq(fake.envelope.credential, SLICE("dev")));
+    assert_true(slice_eq(fake.envelope.envid, SLICE("E1")));
+    assert_true(slice_starts(fake.envelope.message_id, slice_str(id)));
+    assert_int_equal(fake.envelope.ret, RET_HDRS);
+    assert_false(fake.envelope.smtputf8 || fake.envelope.eightbit || fake.envelope.is_ndr);
+    assert_string_equal(fake.key, "");
+    fixture_fini(&f);
+}
+
+static void
+recipients_are_grouped_by_domain(void **state)
+{
+    (void)state;
+    struct fixture f;
+    fixture_init(&f);
+    fake.suppressed = "c@z.example";
+    uint64_t before = metrics_total(METRIC_SUPPRESSED);
+    assert_int_equal(submit(&f, MESSAGE), SUBMIT_ACCEPTED);
+    assert_int_equal(metrics_total(METRIC_SUPPRESSED), before + 1);
+    assert_int_equal(fake.delivery_count, 2);
+    assert_string_equal(fake.deliveries[0].next_hop, "d.example");
+    assert_int_equal(fake.deliveries[0].targets, 2);
+    assert_string_equal(fake.deliveries[0].addresses[0], "b@d.example");
+    assert_int_equal(fake.deliveries[0].notify[0], NOTIFY_GIVEN | NOTIFY_NEVER);
+    assert_string_equal(fake.deliveries[0].addresses[1], "d@d.example");
+    assert_string_equal(fake.deliveries[1].next_hop, "z.example");
+    assert_string_equal(fake.deliveries[1].addresses[0], "a@z.example");
+    assert_int_equal(fake.deliveries[1].states[0], QUEUE_QUEUED);
+    assert_int_equal(fake.deliveries[1].states[1], QUEUE_SUPPRESSED);
+    assert_true(fake.deliveries[1].due_unix_ms == fake.created_unix_ms);
+    assert_true(fake.deliveries[1].expires_unix_ms == fake.created_unix_ms + 5000);
+    assert_true(f.s[0].op.recipients[2].suppressed);
+    assert_false(f.s[0].op.recipients[0].suppressed);
+
+    /* nothing is due when all of a delivery are suppressed */
+    fill(&f, 0, MESSAGE);
+    f.s[0].op.recipient_count = 1;
+    fake.suppressed = "a@z.example";
+    assert_int_equal(run(&f, 0), SUBMIT_ACCEPTED);
+    assert_int_equal(fake.deliveries[0].due_unix_ms, 0);
+    assert_non_null(strstr(fake.content, "\tfor <a@z.example>;\r\n"));
+    fixture_fini(&f);
+}
+
+/* DESIGN promise: nothing goes out under a name that the credential does not own. */
+static void
+senders_are_owned(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *message;
+        struct slice path, domain;
+        enum submit_result want;
+    } rows[] = {
+        {MESSAGE, SLICE("x@example.org"), SLICE("example.org"), SUBMIT_ACCEPTED},
+        {MESSAGE, SLICE(""), SLICE(""), SUBMIT_ACCEPTED},
+        {MESSAGE, SLICE("x@evil.example"), SLICE("evil.example"), SUBMIT_SENDER},
+        {MESSAGE, SLICE("x@example.org"), SLICE(""), SUBMIT_SENDER},
+        {"From: a@evil.example\r\n\r\n", SLICE(""), SLICE(""), SUBMIT_SENDER},
+        {"From: a@evil.example\r\n\r\n", SLICE("x@example.org"), SLICE("example.org"),
+         SUBMIT_SENDER},
+        {"From: a@example.org\r\nSender: b@evil.example\r\n\r\n", SLICE(""), SLICE(""),
+         SUBMIT_SENDER},
+        {"From: a@example.org, b@evil.example\r\nSender: a@example.org\r\n\r\n", SLICE(""),
+         SLICE(""), SUBMIT_SENDER},
+        {"From: a@example.org\r\nResent-From: b@evil.example\r\n\r\n", SLICE(""), SLICE(""),
+         SUBMIT_SENDER},
+        {"From: \"a@example.org\" <b@evil.example>\r\n\r\n", SLICE(""), SLICE(""), SUBMIT_SENDER},
+    };
+    struct fixture f;
+    fixture_init(&f);
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        unsigned before = fake.commits;
+        fill(&f, 0, rows[i].message);
+        f.s[0].op.envelope.reverse_path = rows[i].path;
+        f.s[0].op.reverse_domain = rows[i].domain;
+        if (run(&f, 0) != rows[i].want)
+            fail_msg("row %zu: %d %s", i, f.s[0].op.result, f.s[0].op.text);
+        assert_int_equal(fake.commits - before, rows[i].want == SUBMIT_ACCEPTED);
+    }
+    fixture_fini(&f);
+}
+
+static void
+results_of_the_queue(void **state)
+{
+    (void)state;
+    static const struct {
+        enum queue_commit_result commit;
+        enum submit_result want;
+    } rows[] = {
+        {QUEUE_COMMITTED, SUBMIT_ACCEPTED},
+        {QUEUE_REPLAYED, SUBMIT_REPLAYED},
+        {QUEUE_KEY_CONFLICT, SUBMIT_KEY_CONFLICT},
+        {QUEUE_NO_ROOM, SUBMIT_NO_ROOM},
+        {QUEUE_AWAY, SUBMIT_AWAY},
+        {QUEUE_OUTCOME_UNKNOWN, SUBMIT_UNKNOWN},
+    };
+    struct fixture f;
+    fixture_init(&f);
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        fake.commit_result = rows[i].commit;
+        assert_int_equal(submit(&f, MESSAGE), rows[i].want);
+        assert_true(f.s[0].op.text[0] != '\0');
+    }
+    fake.commit_result = QUEUE_REPLAYED;
+    submit(&f, MESSAGE);
+    char id[ID_TEXT_BYTES + 1];
+    id_format(f.s[0].op.id, id);
+    assert_string_equal(id, "01890a5d-ac96-774b-bcce-b302099a8057");
+    fixture_fini(&f);
+}
+
+static void
+results_of_signer_and_list(void **state)
+{
+    (void)state;
+    struct fixture f;
+    fixture_init(&f);
+    fake.sign_status = SIGN_REFUSED;
+    assert_int_equal(submit(&f, MESSAGE), SUBMIT_CONTENT);
+    assert_string_equal(f.s[0].op.text, "the signer's text");
+    fake.sign_status = SIGN_AWAY;
+    assert_int_equal(submit(&f, MESSAGE), SUBMIT_AWAY);
+    assert_int_equal(fake.commits, 0);
+
+    fake.sign_status = SIGN_NO_KEY; /* unsigned, where no key was configured */
+    assert_int_equal(submit(&f, MESSAGE), SUBMIT_ACCEPTED);
+    assert_string_equal(fake.content, fake.sign_content);
+    f.config.development = true; /* there every domain has one */
+    assert_int_equal(submit(&f, MESSAGE), SUBMIT_AWAY);
+    f.config.development = false;
+
+    fake.sign_status = SIGN_OK;
+    fake.listed_err = ERR_AWAY;
+    assert_int_equal(submit(&f, MESSAGE), SUBMIT_AWAY);
+    assert_int_equal(fake.commits, 1);
+    assert_int_equal(fake.signs, fake.lists); /* both are asked at once */
+    fixture_fini(&f);
+}
+
+static void
+refused_before_anybody_is_asked(void **state)
+{
+    (void)state;
+    static const struct {
+        enum queue_status status;
+        const char *message;
+        enum submit_result want;
+    } rows[] = {
+        {QUEUE_FULL_NOW, MESSAGE, SUBMIT_NO_ROOM},
+        {QUEUE_AWAY_NOW, MESSAGE, SUBMIT_AWAY},
+        {QUEUE_STARTING, MESSAGE, SUBMIT_AWAY},
+        {QUEUE_UP, "Subject: no From\r\n\r\n", SUBMIT_CONTENT},
+        {QUEUE_UP, "From: a@example.org\r\n\r\nbare\n", SUBMIT_CONTENT},
+        {QUEUE_UP, "", SUBMIT_CONTENT},
+    };
+    struct fixture f;
+    fixture_init(&f);
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        fake.status = rows[i].status;
+        assert_int_equal(submit(&f, rows[i].message), rows[i].want);
+    }
+    fake.status = QUEUE_UP;
+    static char text[2100];
+    size_t n = (size_t)snprintf(text, sizeof text, "From: a@example.org\r\n\r\n");
+    while (n < 1990)
+        n += (size_t)snprintf(text + n, sizeof text - n, "12345678\r\n");
+    assert_int_equal(submit(&f, text), SUBMIT_ACCEPTED);
+    snprintf(text + n, sizeof text - n, "12345678\r\n12345678\r\n");
+    unsigned signs = fake.signs;
+    assert_int_equal(submit(&f, text), SUBMIT_TOO_LARGE);
+
+    struct buf b;
+    buf_init(&b, 1 << 20);
+    for (int i = 0; i <= RECEIVED_FIELDS_MAX; i++)
+        buf_add_str(&b, "Received: x\r\n");
+    buf_add_str(&b, "From: a@example.org\r\n\r\n");
+    buf_add_char(&b, '\0');
+    assert_int_equal(submit(&f, buf_slice(&b).p), SUBMIT_LOOP);
+    buf_fini(&b);
+    assert_int_equal(fake.signs, signs);
+    fixture_fini(&f);
+}
+
+static void
+eightbit_and_smtputf8_follow_the_message(void **state)
+{
+    (void)state;
+    struct fixture f;
+    fixture_init(&f);
+    assert_int_equal(submit(&f, "From: a@example.org\r\n\r\n\xc3\xa4\r\n"), SUBMIT_ACCEPTED);
+    assert_true(fake.envelope.eightbit && !fake.envelope.smtputf8);
+
+    fill(&f, 0, "From: a@example.org\r\nSubject: \xc3\xa4\r\n\r\n");
+    f.s[0].op.envelope.smtputf8 = true;
+    assert_int_equal(run(&f, 0), SUBMIT_ACCEPTED);
+    assert_true(fake.envelope.smtputf8);
+
+    fill(&f, 0, MESSAGE); /* asked for and not needed */
+    f.s[0].op.envelope.smtputf8 = true;
+    assert_int_equal(run(&f, 0), SUBMIT_ACCEPTED);
+    assert_false(fake.envelope.smtputf8);
+
+    fill(&f, 0, MESSAGE);
+    f.s[0].op.envelope.smtputf8 = true;
+    f.s[0].recipients[3].address = SLICE("\xc3\xa4@z.example");
+    assert_int_equal(run(&f, 0), SUBMIT_ACCEPTED);
+    assert_true(fake.envelope.smtputf8);
+    fixture_fini(&f);
+}
+
+#define WITH_KEY(key, body)                                                                        \
+    "X-Stagepost-Idempotency-Key: " key "\r\nFrom: a@example.org\r\n\r\n" body "\r\n"
+
+static void
+keys_name_the_partition_and_the_request(void **state)
+{
+    (void)state;
+    uint8_t first[32];
+    struct fixture f;
+    fixture_init(&f);
+    assert_int_equal(submit(&f, WITH_KEY("k1", "x")), SUBMIT_ACCEPTED);
+    assert_string_equal(fake.key, "k1");
+    assert_string_equal(fake.key_credential, "dev");
+    assert_int_equal(id_partition(fake.id), queue_partition_for_key(SLICE("dev"), SLICE("k1")));
+    assert_null(strstr(fake.content, "k1"));
+    char id[ID_TEXT_BYTES + 1];
+    id_format(fake.id, id);
+    assert_non_null(strstr(fake.content, id)); /* Received has the id that is stored */
+    memcpy(first, fake.digest, sizeof first);
+
+    assert_int_equal(submit(&f, WITH_KEY("k1", "x")), SUBMIT_ACCEPTED);
+    assert_memory_equal(fake.digest, first, sizeof first);
+    assert_int_equal(submit(&f, WITH_KEY("k1", "y")), SUBMIT_ACCEPTED);
+    assert_memory_not_equal(fake.digest, first, sizeof first);
+    fill(&f, 0, WITH_KEY("k1", "x")); /* another recipient is another request */
+    f.s[0].op.recipient_count--;
+    assert_int_equal(run(&f, 0), SUBMIT_ACCEPTED);
+    assert_memory_not_equal(fake.digest, first, sizeof first);
+    fixture_fini(&f);
+}
+
+/* Over HTTP the request's own key and digest count, and the field does not. */
+static void
+keys_of_http(void **state)
+{
+    (void)state;
+    struct fixture f;
+    fixture_init(&f);
+    uint64_t before = metrics_total(METRIC_ACCEPTED_HTTP);
+    fill(&f, 0, WITH_KEY("field", "x"));
+    f.s[0].op.source = SUBMIT_HTTP;
+    assert_int_equal(run(&f, 0), SUBMIT_ACCEPTED);
+    assert_string_equal(fake.key, "");
+    assert_null(strstr(fake.content, "field"));
+    fill(&f, 0, WITH_KEY("field", "x"));
+    f.s[0].op.source = SUBMIT_HTTP;
+    f.s[0].op.idempotency_key = SLICE("request");
+    f.s[0].op.has_digest = true;
+    memset(f.s[0].op.digest, 7, sizeof f.s[0].op.digest);
+    assert_int_equal(run(&f, 0), SUBMIT_ACCEPTED);
+    assert_string_equal(fake.key, "request");
+    assert_memory_equal(fake.digest, f.s[0].op.digest, sizeof fake.digest);
+    assert_int_equal(metrics_total(METRIC_ACCEPTED_HTTP), before + 2);
+    fixture_fini(&f);
+}
+
+/* The same key twice at once: the second waits for nobody. Another credential's
+ * key is another key. */
+static void
+keys_in_flight(void **state)
+{
+    (void)state;
+    struct fixture f;
+    fixture_init(&f);
+    fake.hold_sign = fake.hold_listed = true;
+    fill(&f, 0, WITH_KEY("k", "x"));
+    fill(&f, 1, WITH_KEY("k", "x"));
+    submit_start(&f.s[0].op, f.door);
+    submit_start(&f.s[1].op, f.door);
+    loop_run(fake.loop);
+    assert_int_equal(submit_door_pending(f.door), 1);
+    assert_int_equal(f.s[0].done, 0);
+    assert_int_equal(f.s[1].done, 1);
+    assert_int_equal(f.s[1].op.result, SUBMIT_KEY_IN_FLIGHT);
+    deferred_schedule(&fake.sign_soon);
+    deferred_schedule(&fake.listed_soon);
+    loop_run(fake.loop);
+    assert_int_equal(f.s[0].op.result, SUBMIT_ACCEPTED);
+
+    fake.hold_sign = fake.hold_listed = false;
+    fill(&f, 1, WITH_KEY("k", "x")); /* no longer in flight */
+    assert_int_equal(run(&f, 1), SUBMIT_ACCEPTED);
+
+    fake.hold_commit = true;
+    fill(&f, 0, WITH_KEY("k", "x"));
+    submit_start(&f.s[0].op, f.door);
+    loop_run(fake.loop);
+    fake.hold_commit = false;
+    struct queue_commit_op *held = fake.commit;
+    struct deferred *soon = &fake.commit_soon;
+    fill(&f, 1, WITH_KEY("k", "x"));
+    assert_int_equal(run(&f, 1), SUBMIT_KEY_IN_FLIGHT);
+    deferred_schedule(soon);
+    loop_run(fake.loop);
+    assert_non_null(held);
+    assert_int_equal(f.s[0].op.result, SUBMIT_ACCEPTED);
+
+    fake.hold_sign = true;
+    fill(&f, 0, WITH_KEY("k", "x"));
+    submit_start(&f.s[0].op, f.door);
+    loop_run(fake.loop);
+    struct sign_op *first = fake.sign;
+    fake.hold_sign = false;
+    fill(&f, 1, WITH_KEY("k", "x"));
+    f.s[1].op.credential = &OTHER;
+    assert_int_equal(run(&f, 1), SUBMIT_ACCEPTED);
+    fake.sign = first;
+    deferred_schedule(&fake.sign_soon);
+    loop_run(fake.loop);
+    assert_int_equal(f.s[0].op.result, SUBMIT_ACCEPTED);
+    fixture_fini(&f);
+}
+
+static void
+cancelled_in_each_step(void **state)
+{
+    (void)state;
+    struct fixture f;
+    fixture_init(&f);
+    fill(&f, 0, MESSAGE); /* before the checks */
+    submit_start(&f.s[0].op, f.door);
+    submit_cancel(&f.s[0].op);
+    submit_cancel(&f.s[0].op);
+    assert_int_equal(f.s[0].done, 0);
+    loop_run(fake.loop);
+    assert_int_equal(f.s[0].done, 1);
+    assert_int_equal(f.s[0].op.result, SUBMIT_AWAY);
+    submit_cancel(&f.s[0].op); /* after done: nothing */
+    assert_int_equal(fake.signs, 0);
+
+    for (int held = 1; held <= 3; held++) { /* while one or both are asked */
+        fake.hold_sign = held & 1;
+        fake.hold_listed = held & 2;
+        fake.sign_status = SIGN_OK;
+        fake.listed_err = ERR_NONE;
+        fill(&f, 0, MESSAGE);
+        submit_start(&f.s[0].op, f.door);
+        loop_run(fake.loop);
+        assert_int_equal(f.s[0].done, 0);
+        submit_cancel(&f.s[0].op);
+        loop_run(fake.loop);
+        assert_int_equal(f.s[0].done, 1);
+        assert_int_equal(f.s[0].op.result, SUBMIT_AWAY);
+    }
+    assert_int_equal(fake.sign_cancels, 2);
+    assert_int_equal(fake.list_cancels, 2);
+    assert_int_equal(fake.commits, 0);
+
+    fake.hold_sign = fake.hold_listed = false; /* during the commit */
+    fake.hold_commit = true;
+    fake.sign_status = SIGN_OK;
+    fake.listed_err = ERR_NONE;
+    fill(&f, 0, MESSAGE);
+    submit_start(&f.s[0].op, f.door);
+    loop_run(fake.loop);
+    submit_cancel(&f.s[0].op);
+    loop_run(fake.loop);
+    assert_int_equal(f.s[0].op.result, SUBMIT_UNKNOWN);
+    assert_int_equal(fake.commit_cancels, 1);
+    fixture_fini(&f);
+}
+
+int
+main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(accepted_means_committed),
+        cmocka_unit_test(recipients_are_grouped_by_domain),
+        cmocka_unit_test(senders_are_owned),
+        cmocka_unit_test(results_of_the_queue),
+        cmocka_unit_test(results_of_signer_and_list),
+        cmocka_unit_test(refused_before_anybody_is_asked),
+        cmocka_unit_test(eightbit_and_smtputf8_follow_the_message),
+        cmocka_unit_test(keys_name_the_partition_and_the_request),
+        cmocka_unit_test(keys_of_http),
+        cmocka_unit_test(keys_in_flight),
+        cmocka_unit_test(cancelled_in_each_step),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
