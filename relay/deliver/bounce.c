@@ -159,7 +159,7 @@ describe_verdict(const struct queue_target *t, struct dsn_recipient *r)
         r->text = SLICE("no attempt was made");
         return;
     }
-    r->status = (struct enhanced){v.enhanced[0], v.enhanced[1], v.enhanced[2]};
+    r->status = r->reply_status = (struct enhanced){v.enhanced[0], v.enhanced[1], v.enhanced[2]};
     r->remote_mta = v.mx;
     r->reply_code = v.mx.n > 0 ? v.code : 0; /* our own code is not the remote's diagnostic */
     r->text = v.text;
