@@ -100,7 +100,7 @@ def one_size(args, kb):
         load = json.loads(subprocess.run(
             [os.path.join(BUILD, "bench/load"), ready["smtps"], ready["ca"], str(args.sessions),
              str(args.messages), str(kb * 1000)],
-            capture_output=True, text=True, check=True, timeout=LIMIT_S).stdout)
+            stdout=subprocess.PIPE, text=True, check=True, timeout=LIMIT_S).stdout)
         got = json.loads(read_line(sink))
         after = usage(pids)
         return load, got, {r: (after[r][0] - before[r][0], after[r][1]) for r in after}

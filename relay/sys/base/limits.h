@@ -36,7 +36,8 @@ enum {
     ACCEPT_BYTES_IN_MEMORY_MAX = 512 << 20, /* of messages, per worker; then 452 and 503 */
 
     /* Credentials */
-    CREDENTIAL_HASHES_MAX = 16,    /* checks under way per worker: one costs 16 MB and 16 ms */
+    CREDENTIAL_HASHES_MAX = 256,   /* checks running (4 threads, 16 MB each) or waiting per worker:
+                                       the last of them waits about 2 s */
     CREDENTIAL_CACHE_SLOTS = 1024, /* right passwords remembered, 40 bytes each */
     CREDENTIAL_CACHE_MS = 300000,  /* libraries forget a connection after minutes, not hours */
 
@@ -165,8 +166,8 @@ enum {
     QUEUE_TOMBSTONE_TTL_S = 86400,         /* a cancelled commit cannot be under way for longer */
     QUEUE_CRASHES_MAX = 3,                 /* then the delivery is held as poison */
     QUEUE_TRIM_BATCH = 32,                 /* history entries dropped in one call */
-    QUEUE_COMMAND_MAX = 16 << 20, /* one command of ours: four records of the largest size */
-    QUEUE_PIPELINE_BYTES_MAX = 4 << 20,    /* sent to one link and not answered; the rest waits */
+    QUEUE_COMMAND_MAX = 16 << 20,       /* one command of ours: four records of the largest size */
+    QUEUE_PIPELINE_BYTES_MAX = 4 << 20, /* sent to one link and not answered; the rest waits */
 
     /* DNS */
     DNS_RECORDS_MAX = 512,         /* kept of one answer; no honest MX or TXT set comes near */
