@@ -171,7 +171,7 @@ store_open_raw(const char *dir, struct msg_id id, uint64_t *size_bytes, struct e
 int
 store_read_raw(const char *dir, struct msg_id id, struct buf *out, struct err *err)
 {
-    uint64_t left;
+    uint64_t left = 0;
     int rc = 0, fd = store_open_raw(dir, id, &left, err);
     if (fd < 0)
         return -1;

@@ -149,6 +149,24 @@ enum {
     QUEUE_RECORD_MAX = 4 << 20,
     QUEUE_BULK_REPLY_MAX = 64 << 20, /* a longer bulk string in a reply is not Redis */
     QUEUE_BODIES_IN_MEMORY_MAX = 256 << 20,
+    QUEUE_REPLY_ELEMENTS_MAX = 1 << 20,         /* of one array: above it, it is not Redis */
+    QUEUE_REPLY_LINE_MAX = 64 << 10,            /* an error or integer line of a reply */
+    QUEUE_DELIVERIES_MAX = SMTP_RECIPIENTS_MAX, /* every recipient its own next hop */
+    QUEUE_TARGETS_MAX = SMTP_RECIPIENTS_MAX,
+    QUEUE_FIELD_MAX = 1 << 20,             /* one opaque field of a record */
+    QUEUE_CHUNK_TTL_S = 900,               /* orphans of a commit that never came: longer than
+                                              any commit is waited for, the slowest upload included */
+    QUEUE_COMPRESS_LEAST = 1 << 10,        /* below it zstd wins nothing */
+    QUEUE_COMPRESS_INLINE_MAX = 256 << 10, /* about 1 ms at level 1; larger ones off the loop */
+    QUEUE_COMPRESS_PENDING_MAX = 64,       /* compressions off the loop at once; others go plain */
+    QUEUE_SCAN_PAGE = 128,                 /* entries of the schedule read at once */
+    QUEUE_SCANS_MAX = 8,                   /* partitions read at once */
+    QUEUE_NOTICES_IN_MEMORY_MAX = 16,      /* each holds a whole original message */
+    QUEUE_TOMBSTONE_TTL_S = 86400,         /* a cancelled commit cannot be under way for longer */
+    QUEUE_CRASHES_MAX = 3,                 /* then the delivery is held as poison */
+    QUEUE_TRIM_BATCH = 32,                 /* history entries dropped in one call */
+    QUEUE_COMMAND_MAX = 16 << 20, /* one command of ours: four records of the largest size */
+    QUEUE_PIPELINE_BYTES_MAX = 4 << 20,    /* sent to one link and not answered; the rest waits */
 
     /* DNS */
     DNS_RECORDS_MAX = 512,         /* kept of one answer; no honest MX or TXT set comes near */

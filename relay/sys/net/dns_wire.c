@@ -116,14 +116,13 @@ static bool
 record_read(struct slice packet, size_t *at, struct record *out)
 {
     struct dns_name owner;
-    uint16_t bytes = 0;
-    if (!dns_name_read(packet, at, &owner) || packet.n - *at < RECORD_FIXED_BYTES)
+    uint16_t bytes;
+    if (!dns_name_read(packet, at, &owner))
         return false;
-    struct slice fixed = slice_from(packet.p + *at, RECORD_FIXED_BYTES);
-    dns_cut_u16(&fixed, &out->type);
-    dns_cut_u16(&fixed, &out->class);
-    dns_cut_u32(&fixed, &out->ttl_s);
-    dns_cut_u16(&fixed, &bytes);
+    struct slice fixed = slice_skip(packet, *at);
+    if (!dns_cut_u16(&fixed, &out->type) || !dns_cut_u16(&fixed, &out->class) ||
+        !dns_cut_u32(&fixed, &out->ttl_s) || !dns_cut_u16(&fixed, &bytes))
+        return false;
     *at += RECORD_FIXED_BYTES;
     if (packet.n - *at < bytes)
         return false;

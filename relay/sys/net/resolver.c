@@ -391,9 +391,10 @@ first_undone(struct resolver *r)
 static void
 let_go_of_states(struct resolver *r)
 {
-    struct list_node *node;
-    while ((node = list_pop(&r->states)) != NULL) {
+    LIST_EACH(&r->states, node)
+    {
         struct dns_query_state *s = container_of(node, struct dns_query_state, node);
+        list_remove(&s->node);
         s->asked = false;
         s->resolver = NULL;
         if (s->query == NULL)

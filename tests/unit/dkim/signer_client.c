@@ -144,6 +144,15 @@ any_done(struct rig *r)
     return r->done > 0;
 }
 
+/* It has read a job and stands at its failpoint. */
+static bool
+first_signer_stopped(struct rig *r)
+{
+    int status = 0;
+    return waitpid(r->signers[0].pid, &status, WUNTRACED | WNOHANG) == r->signers[0].pid &&
+           WIFSTOPPED(status);
+}
+
 static void
 on_done(struct sign_op *op)
 {
@@ -466,7 +475,7 @@ cancel_of_a_retried_job_frees_the_signer(void **state)
     run_until(r, none_up);
     assert_int_equal(test_signer_wait(&r->signers[0]), -SIGKILL);
     test_signer_start(&r->signers[0], &r->dir, "sign.in-signer:stop");
-    run_until(r, one_up);
+    run_until(r, first_signer_stopped);
     struct job *behind = start_job(r, "example.org", MESSAGE, 0);
     assert_int_equal(behind->op.state, SIGN_OP_WAITING);
     sign_cancel(&j->op);

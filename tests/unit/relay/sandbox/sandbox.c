@@ -19,6 +19,7 @@
 #include <unistd.h>
 #include <cmocka.h>
 
+#include "relay/deliver/route.h"
 #include "relay/sandbox/store.h"
 #include "relay/sys/base/bug.h"
 #include "relay/sys/base/limits.h"
@@ -69,7 +70,9 @@ bind_udp(uint16_t port)
     return fd;
 }
 
-static const struct sandbox_dkim dkim[] = {{.selector = "dev", .txt = "v=DKIM1; p=key"}};
+static char long_key[3000]; /* more than one UDP answer holds */
+static const struct sandbox_dkim dkim[] = {{.selector = "dev", .txt = "v=DKIM1; p=key"},
+                                           {.selector = "long", .txt = long_key}};
 
 static void
 start(struct world *w, const char *time_scale)
@@ -88,7 +91,7 @@ start(struct world *w, const char *time_scale)
                                                         .mx_fd = w->mx_fd,
                                                         .capture_dir = w->captures,
                                                         .dkim = dkim,
-                                                        .dkim_count = 1,
+                                                        .dkim_count = ARRAY_LEN(dkim),
                                                         .tls_cert_path = w->cert,
                                                         .tls_key_path = w->key});
         exit(code); /* with the leak check of sanitizer builds */
@@ -112,6 +115,7 @@ setup(void **state)
 {
     struct world *w = calloc(1, sizeof(*w));
     char command[600];
+    memset(long_key, 'k', sizeof(long_key) - 1);
     temp_dir_make(&w->dir);
     snprintf(w->captures, sizeof(w->captures), "%s/captures", w->dir.path);
     snprintf(w->cert, sizeof(w->cert), "%s/cert.pem", w->dir.path);
@@ -724,6 +728,115 @@ dns_answers_over_tcp(void **state)
     client_close(&c);
 }
 
+/* ---- asked by our own resolver, as delivery does ---- */
+
+struct asker {
+    struct loop *loop;
+    struct resolver *resolver;
+    struct route_config cfg;
+    struct route_op route;
+    struct dns_query query;
+};
+
+static void
+asker_open(struct asker *a, struct world *w)
+{
+    char forward[64];
+    struct err err = {0};
+    snprintf(forward, sizeof(forward), "127.0.0.1@%u", w->dns_port);
+    *a = (struct asker){.loop = loop_new()};
+    a->resolver = resolver_new(
+        a->loop, &(struct resolver_config){.forward = forward, .no_special_zones = true}, &err);
+    assert_non_null(a->resolver);
+    a->cfg = (struct route_config){
+        .resolver = a->resolver, .mx_port = w->mx_port, .allow_loopback = true};
+}
+
+static void
+asker_close(struct asker *a)
+{
+    resolver_free(a->resolver);
+    loop_free(a->loop);
+}
+
+static void
+on_routed(struct route_op *op)
+{
+    loop_stop(container_of(op, struct asker, route)->loop);
+}
+
+static void
+on_answered(struct dns_query *q)
+{
+    loop_stop(container_of(q, struct asker, query)->loop);
+}
+
+static struct route *
+route_to(struct asker *a, const char *domain)
+{
+    route_start(&a->route, a->loop, &a->cfg, slice_str(domain), on_routed);
+    loop_run(a->loop);
+    return a->route.route;
+}
+
+static void
+delivery_finds_the_sandbox(void **state)
+{
+    static const char *const domains[] = {"a.test", "b.example", "deep.er.invalid", "gmail.com",
+                                          "localhost"};
+    struct asker a;
+    asker_open(&a, *state);
+    for (size_t i = 0; i < ARRAY_LEN(domains); i++) {
+        struct route *r = route_to(&a, domains[i]);
+        if (r->verdict != ROUTE_OK)
+            fail_msg("%s: %s", domains[i], r->text);
+        assert_int_equal(r->host_count, 1);
+        assert_memory_equal(r->hosts[0].name, "mx.", 3);
+        assert_string_equal(r->hosts[0].name + 3, domains[i]);
+        assert_int_equal(r->address_count, 1);
+        assert_true(net_address_is_loopback(&r->addresses[0]));
+        route_free(r);
+    }
+    asker_close(&a);
+}
+
+static void
+delivery_sees_rehearsed_failures(void **state)
+{
+    static const struct {
+        const char *domain;
+        unsigned code;
+        const char *enhanced;
+    } cases[] = {{"a.nxdomain.example", 550, "5.1.2"},
+                 {"a.servfail.example", 451, "4.4.3"},
+                 {"null-mx.example", 556, "5.1.10"}};
+    struct asker a;
+    asker_open(&a, *state);
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        struct route *r = route_to(&a, cases[i].domain);
+        assert_int_equal(r->code, cases[i].code);
+        assert_string_equal(r->enhanced, cases[i].enhanced);
+        route_free(r);
+    }
+    asker_close(&a);
+}
+
+/* A key that needs TCP. */
+static void
+long_keys_are_found(void **state)
+{
+    struct asker a;
+    asker_open(&a, *state);
+    dns_query_start(&a.query, a.resolver, "long._domainkey.a.test", DNS_TXT, PATIENCE_S * 1000,
+                    on_answered);
+    loop_run(a.loop);
+    assert_int_equal(a.query.status, DNS_OK);
+    assert_int_equal(a.query.count, 1);
+    assert_true(a.query.records[0].n > sizeof(long_key) - 1);
+    dns_query_fini(&a.query);
+    asker_close(&a);
+}
+
 /* Time runs 3000 times as fast: five minutes are 100 ms. */
 static void
 silence_is_ended(void **state)
@@ -805,6 +918,9 @@ main(void)
         SANDBOX_TEST(end_of_control_ends_sessions),
         SANDBOX_TEST(dns_answers_over_udp),
         SANDBOX_TEST(dns_answers_over_tcp),
+        SANDBOX_TEST(delivery_finds_the_sandbox),
+        SANDBOX_TEST(delivery_sees_rehearsed_failures),
+        SANDBOX_TEST(long_keys_are_found),
         SANDBOX_TEST(silence_is_ended),
         SANDBOX_TEST(dns_connections_are_bounded),
         SANDBOX_TEST(what_cannot_be_opened_is_75),

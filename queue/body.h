@@ -1,0 +1,47 @@
+/*
+ * The bytes of a message on their way to and from Redis: compressed as one zstd
+ * frame where that pays, cut into chunks of QUEUE_CHUNK_BYTES. Large ones are
+ * compressed and expanded off the loop.
+ */
+#ifndef STAGEPOST_QUEUE_BODY_H
+#define STAGEPOST_QUEUE_BODY_H
+
+#include "queue/core.h"
+#include "queue/record.h"
+#include "relay/sys/net/work.h"
+
+struct body {
+    struct content content; /* a reference */
+    struct buf zipped;      /* empty: stored as it is */
+    struct record_body info;
+    struct work_op work;
+    void (*packed)(struct body *b);
+};
+
+/* Takes a reference. true: packed now; false: packed() comes on a later turn,
+ * and the body must stay until then. */
+bool body_pack(struct body *b, struct loop *l, const struct content *content,
+               void (*packed)(struct body *b));
+/* The one or two pieces of chunk k; valid while the body is. */
+void body_chunk(const struct body *b, unsigned k, struct slice out[2]);
+void body_fini(struct body *b);
+
+/* Reads a message's bytes back. The memory stays until done. */
+struct body_load {
+    void (*done)(struct body_load *l);
+    struct content content; /* out, the caller's reference */
+    struct err err;         /* out: ERR_NONE, ERR_AWAY, ERR_STALE (no such message), ERR_BAD */
+    struct queue *q;
+    struct msg_id id;
+    struct record_body info;
+    uint64_t size_bytes;
+    unsigned chunk;
+    struct buf bytes, plain;
+    struct link_cmd cmd;
+    struct work_op work;
+    bool bad;
+};
+void body_load_start(struct body_load *l, struct queue *q, const struct queue_message *m,
+                     const struct record_body *info);
+
+#endif

@@ -1,0 +1,125 @@
+#include "queue/history.h"
+
+#include <stdlib.h>
+
+#include "relay/sys/base/clock.h"
+#include "relay/sys/base/limits.h"
+
+struct trim {
+    struct partition *p;
+    struct link_cmd cmd;
+    int64_t bytes_max; /* go on while the history is larger */
+};
+
+static void trim_read(struct trim *t, int64_t before_unix_ms);
+
+/* A commit whose outcome is unknown may still be asked for: nothing younger
+ * than that is forgotten. */
+static int64_t
+youngest(const struct queue *q)
+{
+    uint64_t ms = 2 * (q->cfg.commit_timeout_ms + q->cfg.unknown_timeout_ms);
+    return clock_sched_unix_ms() - (int64_t)ms;
+}
+
+static void
+trim_end(struct trim *t)
+{
+    t->p->trimming = false;
+    free(t);
+}
+
+static void
+on_trimmed(struct link_cmd *c)
+{
+    struct trim *t = container_of(c, struct trim, cmd);
+    if (c->outcome == LINK_ANSWERED && t->p->held && resp_int(c->reply, 0) > t->bytes_max)
+        trim_read(t, youngest(t->p->q));
+    else
+        trim_end(t);
+}
+
+static void
+trim_send(struct trim *t, const struct redisReply *ids)
+{
+    struct partition *p = t->p;
+    struct key hist = key_of_part(p->number, KEY_HIST), stat = key_of_part(p->number, KEY_STAT);
+    struct msg_id id[QUEUE_TRIM_BATCH];
+    unsigned n = 0;
+    for (size_t i = 0; i < resp_count(ids) && n < QUEUE_TRIM_BATCH; i++)
+        if (id_parse(resp_text(resp_at(ids, i)), &id[n]))
+            n++;
+    if (n == 0) {
+        trim_end(t);
+        return;
+    }
+    queue_cmd_init(&t->cmd, p->q, p->number, on_trimmed);
+    link_cmd_script(&t->cmd, SCRIPT_CALL_TRIM, 2 + n);
+    link_arg(&t->cmd, key_slice(&hist));
+    link_arg(&t->cmd, key_slice(&stat));
+    for (unsigned i = 0; i < n; i++) {
+        struct key m = key_of_message(id[i]);
+        link_arg(&t->cmd, key_slice(&m));
+    }
+    for (unsigned i = 0; i < n; i++) {
+        char text[ID_TEXT_BYTES + 1];
+        id_format(id[i], text);
+        link_arg_str(&t->cmd, text);
+    }
+    link_cmd_start(&t->cmd);
+}
+
+static void
+on_oldest(struct link_cmd *c)
+{
+    struct trim *t = container_of(c, struct trim, cmd);
+    if (c->outcome == LINK_ANSWERED && t->p->held)
+        trim_send(t, c->reply);
+    else
+        trim_end(t);
+}
+
+static void
+trim_read(struct trim *t, int64_t before_unix_ms)
+{
+    struct key hist = key_of_part(t->p->number, KEY_HIST);
+    queue_cmd_init(&t->cmd, t->p->q, t->p->number, on_oldest);
+    link_cmd_plain(&t->cmd, "ZRANGEBYSCORE");
+    link_arg(&t->cmd, key_slice(&hist));
+    link_arg_str(&t->cmd, "-inf");
+    link_arg_int(&t->cmd, before_unix_ms);
+    link_arg_str(&t->cmd, "LIMIT");
+    link_arg_int(&t->cmd, 0);
+    link_arg_int(&t->cmd, QUEUE_TRIM_BATCH);
+    link_cmd_start(&t->cmd);
+}
+
+static void
+trim_start(struct partition *p, int64_t bytes_max, int64_t before_unix_ms)
+{
+    if (p->trimming || !p->held)
+        return;
+    struct trim *t = calloc(1, sizeof *t);
+    BUG_ON(t == NULL);
+    t->p = p;
+    t->bytes_max = bytes_max;
+    p->trimming = true;
+    trim_read(t, before_unix_ms);
+}
+
+void
+history_note(struct partition *p, int64_t bytes)
+{
+    int64_t max = (int64_t)(p->q->cfg.history_bytes / QUEUE_PARTITIONS);
+    if (bytes > max)
+        trim_start(p, max, youngest(p->q));
+}
+
+void
+history_tick(struct queue *q)
+{
+    struct partition *p = &q->partitions[q->ticks % QUEUE_PARTITIONS];
+    int64_t before = clock_sched_unix_ms() - (int64_t)q->cfg.history_age_ms;
+    int64_t latest = youngest(q);
+    trim_start(p, INT64_MAX, before < latest ? before : latest);
+}

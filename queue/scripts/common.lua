@@ -1,0 +1,38 @@
+-- Helpers in front of every script. Records: byte 1 version; a delivery has its
+-- revision in bytes 2 to 9 and "finished" in byte 10; an attempt has its id in
+-- bytes 2 to 17.
+local call = redis.call
+local function revision(rec) return string.sub(rec, 2, 9) end
+local function finished(rec) return string.byte(rec, 10) == 1 end
+local function attempt_id(rec) return string.sub(rec, 2, 17) end
+-- Puts a queue's earliest due time into the index; drops an empty queue from it.
+local function index(queue, due, lane)
+  local first = call('ZRANGE', queue, 0, 0, 'WITHSCORES')
+  if first[2] then call('ZADD', due, first[2], lane) else call('ZREM', due, lane) end
+end
+local function schedule(queue, due, stat, lane, member, at)
+  if call('ZADD', queue, at, member) == 1 then call('HINCRBY', stat, 'sched', 1) end
+  index(queue, due, lane)
+end
+local function unschedule(queue, due, stat, lane, member)
+  if call('ZREM', queue, member) == 1 then call('HINCRBY', stat, 'sched', -1) end
+  index(queue, due, lane)
+end
+-- Tells the lease's owner that somebody else changed its schedule.
+local function tell_owner(lease, stat, me, partition)
+  if call('HGET', lease, 'o') ~= me then
+    call('HINCRBY', stat, 'f', 1)
+    call('PUBLISH', 'sp:hint', partition)
+  end
+end
+-- Adds to what is unfinished of a message; at zero it moves to the history and
+-- its body goes. chunk1: index in KEYS of its first chunk, up to the last key.
+local function add_left(message, delta, stat, hist, now, id, chunk1, chunks)
+  if delta == 0 then return end
+  if call('HINCRBY', message, 'left', delta) > 0 then return end
+  for i = chunk1, chunk1 + chunks - 1 do call('UNLINK', KEYS[i]) end
+  call('ZADD', hist, now, id)
+  call('HINCRBY', stat, 'live', -1)
+  call('HINCRBY', stat, 'hbytes', call('HGET', message, 'hs') or 0)
+end
+local function history(stat) return tonumber(call('HGET', stat, 'hbytes') or 0) end
