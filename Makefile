@@ -59,14 +59,14 @@ build/$(1)/%.o: %.c | $(GEN)
 
 build/$(1)/libstagepost.a: $$(LIB_SRC:%.c=build/$(1)/%.o)
 	@rm -f $$@
-	ar rcs $$@ $$^
+	ar qcs $$@ $$^
 
 build/$(1)/stagepost: build/$(1)/relay/main.o build/$(1)/libstagepost.a
 	$$(CC_$(1)) $$(LDFLAGS_$(1)) -Wl,--dynamic-list=relay/main.dynlist -o $$@ $$^ $$(LIBS)
 
 build/$(1)/libsupport.a: $$(UNIT_SUPPORT:%.c=build/$(1)/%.o)
 	@mkdir -p $$(@D) && rm -f $$@
-	ar rcs $$@ $$^
+	ar qcs $$@ $$^
 
 build/$(1)/tests/unit/%: build/$(1)/tests/unit/%.o build/$(1)/libsupport.a build/$(1)/libstagepost.a
 	$$(CC_$(1)) $$(LDFLAGS_$(1)) -o $$@ $$^ $$(LIBS) -lcmocka
@@ -91,7 +91,7 @@ build/fuzz/%.o: %.c | $(GEN)
 
 build/fuzz/libstagepost.a: $(LIB_SRC:%.c=build/fuzz/%.o)
 	@rm -f $@
-	ar rcs $@ $^
+	ar qcs $@ $^
 
 build/fuzz/tests/fuzz/%: build/fuzz/tests/fuzz/%.o build/fuzz/libstagepost.a
 	$(CC_fuzz) -fsanitize=fuzzer,address,undefined -o $@ $^ $(LIBS)

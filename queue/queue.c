@@ -138,7 +138,7 @@ queue_open(struct loop *l, const struct queue_config *cfg, struct queue_consumer
         .on_up = on_up, .on_down = on_down, .on_hint = on_hint, .on_connected = on_connected};
     q->links = link_pool_open(l, &cfg->redis, cfg->links, cfg->commit_timeout_ms, &q->link_user);
     jobs_init(q);
-    schedule_init(q);
+    schedule_open(q);
     lease_init(q);
     return q;
 }
@@ -177,7 +177,7 @@ queue_fini(struct queue *q)
         timer_start(&q->close_timer, CLOSE_POLL_MS);
         return;
     }
-    schedule_fini(q);
+    schedule_close(q);
     jobs_fini(q);
     notices_fini(q);
     workers_fini(q);

@@ -152,14 +152,14 @@ schedule_tick(struct queue *q)
 }
 
 void
-schedule_init(struct queue *q)
+schedule_open(struct queue *q)
 {
     timer_init(&q->scan_timer, q->loop, on_timer);
     deferred_init(&q->rearm_call, q->loop, rearm);
 }
 
 void
-schedule_fini(struct queue *q)
+schedule_close(struct queue *q)
 {
     timer_cancel(&q->scan_timer);
     deferred_cancel(&q->rearm_call);

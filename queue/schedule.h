@@ -11,8 +11,8 @@
 
 enum { SCHEDULE_BACKSTOP_MS = 30000 };
 
-void schedule_init(struct queue *q);
-void schedule_fini(struct queue *q);
+void schedule_open(struct queue *q);
+void schedule_close(struct queue *q);
 void schedule_scan_soon(struct partition *p);
 void schedule_scan_all(struct queue *q);
 /* Something in this partition becomes due then. */

@@ -99,8 +99,6 @@ exec_redis(const struct keeper_config *cfg, const char *binary, int lock_fd)
                           "no",
                           "--logfile",
                           "redis.log",
-                          "--proc-title-template",
-                          "{title}",
                           NULL};
     sigset_t none;
     sigemptyset(&none);
