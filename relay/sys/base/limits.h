@@ -44,9 +44,11 @@ enum {
     ADDRESS_LOCAL_MAX = 64,
     ADDRESS_DOMAIN_MAX = 253, /* without the trailing dot: RFC 1035 2.3.4 */
     ADDRESS_LABEL_MAX = 63,
-    ADDRESS_PATH_MAX = 254, /* RFC 3696 erratum 1690: 256 less the brackets */
-    ENVID_MAX = 100,        /* RFC 3461 4.4, decoded */
-    ORCPT_MAX = 500,        /* RFC 3461 4.2 */
+    ADDRESS_PATH_MAX = 254,      /* RFC 3696 erratum 1690: 256 less the brackets */
+    ADDRESS_CANONICAL_MAX = 512, /* a local part in quotes, every character escaped, and a domain
+                                    that became A-labels */
+    ENVID_MAX = 100,             /* RFC 3461 4.4, decoded */
+    ORCPT_MAX = 500,             /* RFC 3461 4.2 */
 
     /* What is kept of texts for people, relay/wire/envelope.h */
     ENVELOPE_SUBJECT_MAX = 256, /* enough to recognise a message in a list */
@@ -165,8 +167,8 @@ enum {
     QUEUE_TOMBSTONE_TTL_S = 86400,         /* a cancelled commit cannot be under way for longer */
     QUEUE_CRASHES_MAX = 3,                 /* then the delivery is held as poison */
     QUEUE_TRIM_BATCH = 32,                 /* history entries dropped in one call */
-    QUEUE_COMMAND_MAX = 16 << 20, /* one command of ours: four records of the largest size */
-    QUEUE_PIPELINE_BYTES_MAX = 4 << 20,    /* sent to one link and not answered; the rest waits */
+    QUEUE_COMMAND_MAX = 16 << 20,       /* one command of ours: four records of the largest size */
+    QUEUE_PIPELINE_BYTES_MAX = 4 << 20, /* sent to one link and not answered; the rest waits */
 
     /* DNS */
     DNS_RECORDS_MAX = 512,         /* kept of one answer; no honest MX or TXT set comes near */

@@ -182,6 +182,8 @@ struct client {
     char failure[1500];
 };
 
+static bool fail_step(struct client *c, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+
 static bool
 fail_step(struct client *c, const char *fmt, ...)
 {
