@@ -642,6 +642,24 @@ link_any_up(const struct link_pool *p)
     return false;
 }
 
+bool
+link_all_up(const struct link_pool *p)
+{
+    for (unsigned i = 0; i < p->count; i++)
+        if (!link_is_up(p, i))
+            return false;
+    return true;
+}
+
+unsigned
+link_up_near(const struct link_pool *p, unsigned preferred)
+{
+    for (unsigned i = 0; i < p->count; i++)
+        if (link_is_up(p, (preferred + i) % p->count))
+            return (preferred + i) % p->count;
+    return preferred;
+}
+
 const struct scripts *
 link_scripts(const struct link_pool *p)
 {

@@ -98,6 +98,10 @@ bool link_pool_try_free(struct link_pool *p);
 unsigned link_count(const struct link_pool *p);
 bool link_is_up(const struct link_pool *p, unsigned link);
 bool link_any_up(const struct link_pool *p);
+bool link_all_up(const struct link_pool *p);
+/* `preferred` when it is up, else one that is, else `preferred`: for questions,
+ * whose order does not matter. */
+unsigned link_up_near(const struct link_pool *p, unsigned preferred);
 const struct scripts *link_scripts(const struct link_pool *p);
 
 /* For the greeting: sends on a link that is connected and not yet up. */

@@ -205,7 +205,8 @@ shard_begin(struct shard *shard, struct queue_suppressed_state *s, unsigned numb
     shard->owner = s;
     buf_init(&key, 64);
     suppression_key(number, &key);
-    link_cmd_init(&shard->cmd, s->q->links, number % link_count(s->q->links), on_shard);
+    unsigned link = link_up_near(s->q->links, number % link_count(s->q->links));
+    link_cmd_init(&shard->cmd, s->q->links, link, on_shard);
     link_cmd_plain(&shard->cmd, "HMGET");
     link_arg(&shard->cmd, buf_slice(&key));
     buf_fini(&key);

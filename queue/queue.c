@@ -71,7 +71,7 @@ on_up(struct link_pool_user *u, unsigned link)
     struct queue *q = queue_of(u);
     if (link == link_count(q->links))
         return;
-    q->ever_up = true;
+    q->ever_up = q->ever_up || link_all_up(q->links);
     lease_tick_soon(q);
 }
 
@@ -219,6 +219,8 @@ queue_status(const struct queue *q)
         return QUEUE_AWAY_NOW;
     if (!link_any_up(q->links))
         return q->ever_up ? QUEUE_AWAY_NOW : QUEUE_STARTING;
+    if (!q->ever_up) /* a partition whose link is not up yet would refuse */
+        return QUEUE_STARTING;
     return clock_mono_ms() < q->full_until_ms ? QUEUE_FULL_NOW : QUEUE_UP;
 }
 
