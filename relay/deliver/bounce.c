@@ -21,6 +21,7 @@
 #include "relay/sys/base/limits.h"
 #include "relay/sys/base/log.h"
 #include "relay/sys/base/metrics.h"
+#include "relay/wire/date.h"
 #include "relay/wire/dsn.h"
 #include "relay/wire/envelope.h"
 #include "relay/wire/text.h"
@@ -158,7 +159,7 @@ describe_verdict(const struct queue_target *t, struct dsn_recipient *r)
         r->text = SLICE("no attempt was made");
         return;
     }
-    r->status = (struct enhanced){v.enhanced[0], v.enhanced[1], v.enhanced[2]};
+    r->status = r->reply_status = (struct enhanced){v.enhanced[0], v.enhanced[1], v.enhanced[2]};
     r->remote_mta = v.mx;
     r->reply_code = v.mx.n > 0 ? v.code : 0; /* our own code is not the remote's diagnostic */
     r->text = v.text;
@@ -275,6 +276,17 @@ report_bytes_max(const struct bounce *b)
     return BOUNCE_OVERHEAD_MAX + 3 * content_bytes(queue_notice_content(b->notice));
 }
 
+/* As on every message of ours, so that a receiver's complaint names it (RFC
+ * 5321 4.4; there is no client to speak of). */
+static void
+add_received(const struct bounce *b, struct slice id, struct buf *out)
+{
+    char date[DATE_TEXT_BYTES + 1];
+    date_format(b->message.created_unix_ms, date);
+    buf_addf(out, "Received: by %s id %.*s;\r\n\t%s\r\n", b->env->config->hostname, SLICE_FMT(id),
+             date);
+}
+
 static bool
 build(struct bounce *b)
 {
@@ -291,6 +303,7 @@ build(struct bounce *b)
         !fill_message(b, from, message_id))
         return false;
     buf_init(&text, report_bytes_max(b));
+    add_received(b, slice_str(id), &text);
     bool ok = write_report(b, from, message_id, &text);
     if (ok)
         b->content.rest = blob_take_buf(&text);

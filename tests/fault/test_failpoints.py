@@ -23,7 +23,7 @@ def accept_with_key(g, key, **fields):
     """As a client that repeats what was not answered."""
     def once():
         with contextlib.suppress(OSError, http.client.HTTPException):
-            answer = g.send(subject=key, headers={"Idempotency-Key": key}, **fields)
+            answer = g.send(subject=key, http_headers={"Idempotency-Key": key}, **fields)
             return answer.json["id"] if answer.status == 202 else None
     return wait_until("it is accepted", once)
 

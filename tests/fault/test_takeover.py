@@ -19,7 +19,7 @@ def test_mail_for_the_other_workers_partitions_is_delivered(gateway):
     """A key decides the partition: half of these are accepted by the worker that
     does not own it, and reach the owner through the queue."""
     g = gateway("--workers", "2")
-    ids = [g.accepted(headers={"Idempotency-Key": f"inbox-{i}"}, subject=f"inbox-{i}")
+    ids = [g.accepted(http_headers={"Idempotency-Key": f"inbox-{i}"}, subject=f"inbox-{i}")
            for i in range(60)]
     for message_id in ids:
         g.wait_status(message_id, "delivered")

@@ -87,13 +87,13 @@ def test_http_answers_504_and_the_key_tells(gateway):
     pid = stop_redis(g)
     try:
         # What is known not to be committed is 503 at once; what was sent, 504.
-        status = g.send(subject="late", headers={"Idempotency-Key": "late"}).status
+        status = g.send(subject="late", http_headers={"Idempotency-Key": "late"}).status
         assert status in (503, 504)
     finally:
         os.kill(pid, signal.SIGCONT)
     again = wait_until("an answer to the same key", lambda: (
         lambda a: a if a.status == 202 else None)(
-            g.send(subject="late", headers={"Idempotency-Key": "late"})))
+            g.send(subject="late", http_headers={"Idempotency-Key": "late"})))
     g.wait_status(again.json["id"], "delivered")
     assert subjects(g).count("late") == 1
 

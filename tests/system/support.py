@@ -176,10 +176,10 @@ class Gateway:
         finally:
             c.close()
 
-    def send(self, to="anna@customer.example", key="dev", headers=None, **fields):
+    def send(self, to="anna@customer.example", key="dev", http_headers=None, **fields):
         body = {"from": "shop@example.com", "to": to, "subject": "Order 1", "text": "Thank you"}
         body.update(fields)
-        return self.http("POST", "/v1/messages", body, key=key, headers=headers)
+        return self.http("POST", "/v1/messages", body, key=key, headers=http_headers)
 
     def accepted(self, *args, **kw):
         """send(), asserting 202; the message's id."""

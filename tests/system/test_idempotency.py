@@ -10,34 +10,34 @@ def message(key, text=b"x"):
 
 
 def test_http_replay_and_conflict(gw):
-    first = gw.send(headers={"Idempotency-Key": "order-1"})
-    again = gw.send(headers={"Idempotency-Key": '"order-1"'})
+    first = gw.send(http_headers={"Idempotency-Key": "order-1"})
+    again = gw.send(http_headers={"Idempotency-Key": '"order-1"'})
     assert first.status == again.status == 202
     assert first.json["id"] == again.json["id"]
     assert again.headers["Idempotency-Replayed"] == "true"
     assert first.headers["Idempotency-Replayed"] is None
-    other = gw.send(headers={"Idempotency-Key": "order-1"}, subject="another")
+    other = gw.send(http_headers={"Idempotency-Key": "order-1"}, subject="another")
     assert other.status == 422 and other.headers["Content-Type"].startswith("application/problem+json")
     gw.wait_status(first.json["id"], "delivered")
     assert len(gw.captures(first.json["id"])) == 1
 
 
 def test_keys_belong_to_a_credential(gw):
-    a = gw.send(headers={"Idempotency-Key": "shared"}, **{"from": "x@example.org"})
-    b = gw.send(headers={"Idempotency-Key": "shared"}, key="dev2", **{"from": "x@example.org"})
+    a = gw.send(http_headers={"Idempotency-Key": "shared"}, **{"from": "x@example.org"})
+    b = gw.send(http_headers={"Idempotency-Key": "shared"}, key="dev2", **{"from": "x@example.org"})
     assert a.status == b.status == 202 and a.json["id"] != b.json["id"]
 
 
 def test_bad_keys(gw):
-    assert gw.send(headers={"Idempotency-Key": "x" * 257}).status in (400, 422)
-    assert gw.send(headers={"Idempotency-Key": ""}).status in (400, 422)
+    assert gw.send(http_headers={"Idempotency-Key": "x" * 257}).status in (400, 422)
+    assert gw.send(http_headers={"Idempotency-Key": ""}).status in (400, 422)
 
 
 def test_ten_at_once_are_one_message(gw):
     answers = []
 
     def one():
-        answers.append(gw.send(headers={"Idempotency-Key": "rush"}, to="rush@customer.example"))
+        answers.append(gw.send(http_headers={"Idempotency-Key": "rush"}, to="rush@customer.example"))
 
     threads = [threading.Thread(target=one) for _ in range(10)]
     for t in threads:
