@@ -179,7 +179,7 @@ take_from(struct work *w)
     if (list.n > 1 && w->facts.known[HEADER_SENDER].raw.n == 0)
         return refuse_content(w, "From has several addresses and there is no Sender");
     struct buf b;
-    buf_init(&b, 2 * ADDRESS_PATH_MAX);
+    buf_init(&b, ADDRESS_CANONICAL_MAX);
     bool ok = address_format_canonical(&list.v[0], &b);
     if (!ok)
         refuse_content(w, "the address in From is not valid");

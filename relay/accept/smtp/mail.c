@@ -46,7 +46,7 @@ keep_path(struct smtp_transaction *t, const struct path *path)
     struct buf b;
     if (path->kind == PATH_NULL)
         return true;
-    buf_init(&b, 2 * ADDRESS_PATH_MAX);
+    buf_init(&b, ADDRESS_CANONICAL_MAX);
     size_t domain_bytes = 0;
     bool ok = domain_add_canonical(path->mailbox.domain, &b);
     if (ok) {

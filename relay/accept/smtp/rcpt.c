@@ -38,7 +38,7 @@ keep_orcpt(struct smtp_transaction *t, const struct orcpt *orcpt, struct slice *
     *out = SLICE_NONE;
     if (orcpt->type.n == 0)
         return true;
-    buf_init(&b, 2 * ORCPT_MAX);
+    buf_init(&b, (size_t)2 * ORCPT_MAX);
     bool ok = buf_addf(&b, "%.*s;%.*s", SLICE_FMT(orcpt->type), SLICE_FMT(orcpt->address)) &&
               arena_copy(&t->arena, buf_slice(&b), out);
     buf_fini(&b);
@@ -74,7 +74,7 @@ take(struct smtp_session *s, const struct rcpt_args *args)
 {
     struct smtp_transaction *t = &s->transaction;
     struct buf b;
-    buf_init(&b, 2 * ADDRESS_PATH_MAX);
+    buf_init(&b, ADDRESS_CANONICAL_MAX);
     bool ok = domain_add_canonical(args->path.mailbox.domain, &b);
     size_t domain_bytes = b.len;
     buf_clear(&b);

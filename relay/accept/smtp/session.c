@@ -192,8 +192,9 @@ void
 session_refuse(struct smtp_session *s, unsigned code, const char *enhanced, const char *text)
 {
     s->errors++;
-    LOG(LOG_DEBUG, "smtp.error", LF_U("session", s->number), LF_U("code", code),
-        LF_STR("text", text));
+    LOG(LOG_INFO, "smtp.error", LF_U("session", s->number), LF_STR("client", s->client_ip),
+        LF_STR("user", s->credential != NULL ? s->credential->user : ""), LF_U("code", code),
+        LF_STR("enhanced", enhanced), LF_STR("text", text));
     if (s->errors >= SMTP_ERRORS_HARD) {
         session_close(s, 421, "4.7.0", "Too many errors");
         return;

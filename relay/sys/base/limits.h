@@ -45,9 +45,11 @@ enum {
     ADDRESS_LOCAL_MAX = 64,
     ADDRESS_DOMAIN_MAX = 253, /* without the trailing dot: RFC 1035 2.3.4 */
     ADDRESS_LABEL_MAX = 63,
-    ADDRESS_PATH_MAX = 254, /* RFC 3696 erratum 1690: 256 less the brackets */
-    ENVID_MAX = 100,        /* RFC 3461 4.4, decoded */
-    ORCPT_MAX = 500,        /* RFC 3461 4.2 */
+    ADDRESS_PATH_MAX = 254,      /* RFC 3696 erratum 1690: 256 less the brackets */
+    ADDRESS_CANONICAL_MAX = 512, /* a local part in quotes, every character escaped, and a domain
+                                    that became A-labels */
+    ENVID_MAX = 100,             /* RFC 3461 4.4, decoded */
+    ORCPT_MAX = 500,             /* RFC 3461 4.2 */
 
     /* What is kept of texts for people, relay/wire/envelope.h */
     ENVELOPE_SUBJECT_MAX = 256, /* enough to recognise a message in a list */

@@ -30,6 +30,7 @@ struct step {
         STEP_PAUSE,      /* 50 ms: only to let something happen that must not */
         STEP_DRAIN,      /* the server begins to drain */
         STEP_STATUS,     /* of the queue, number */
+        STEP_MEMORY,     /* number 1: messages take all the memory they may; 0: no longer */
         STEP_REPEAT,     /* the next `number` times: bytes, expecting `also` if it has text */
     } kind;
     struct slice bytes;
@@ -76,6 +77,10 @@ struct step {
 #define STATUS(s)                                                                                  \
     {                                                                                              \
         .kind = STEP_STATUS, .number = (s)                                                         \
+    }
+#define MEMORY(full)                                                                               \
+    {                                                                                              \
+        .kind = STEP_MEMORY, .number = (full)                                                      \
     }
 #define DO(what)                                                                                   \
     {                                                                                              \

@@ -24,6 +24,7 @@
 #include <unistd.h>
 
 #include "relay/accept/credential.h"
+#include "relay/accept/smtp/session.h"
 #include "relay/sys/base/bug.h"
 #include "relay/sys/base/limits.h"
 #include "relay/sys/base/log.h"
@@ -46,6 +47,7 @@ static struct {
     struct smtp_server *server;
     atomic_uint status;
     atomic_bool drain;
+    atomic_uint memory_wanted, memory_now; /* 1: full */
     atomic_uint clients;
     uint16_t port;
     struct timer poll;
@@ -181,6 +183,8 @@ struct client {
     size_t in_bytes;
     char failure[1500];
 };
+
+static bool fail_step(struct client *c, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 
 static bool
 fail_step(struct client *c, const char *fmt, ...)
@@ -344,6 +348,11 @@ client_step(struct client *c, const struct step *step)
     case STEP_STATUS:
         atomic_store(&world.status, step->number);
         return true;
+    case STEP_MEMORY:
+        atomic_store(&world.memory_wanted, step->number);
+        while (atomic_load(&world.memory_now) != step->number)
+            nanosleep(&(struct timespec){.tv_nsec = POLL_MS * 1000000L}, NULL);
+        return true;
     case STEP_END:
         break;
     }
@@ -417,8 +426,21 @@ make_context(void)
 }
 
 static void
+set_memory(unsigned wanted)
+{
+    unsigned now = atomic_load(&world.memory_now);
+    if (wanted == now)
+        return;
+    size_t more_than_all = (size_t)ACCEPT_BYTES_IN_MEMORY_MAX + 1;
+    world.server->data_bytes += wanted ? more_than_all : 0;
+    world.server->data_bytes -= wanted ? 0 : more_than_all;
+    atomic_store(&world.memory_now, wanted);
+}
+
+static void
 on_poll(struct timer *t)
 {
+    set_memory(atomic_load(&world.memory_wanted));
     if (atomic_load(&world.clients) == 0 || atomic_load(&world.drain))
         smtp_server_drain(world.server);
     if (atomic_load(&world.clients) == 0 && !smtp_server_busy(world.server))
@@ -476,6 +498,8 @@ dialog_play(struct dialog *d)
     world.loop = loop_new();
     atomic_store(&world.status, d->status != 0 ? d->status : QUEUE_UP);
     atomic_store(&world.drain, false);
+    atomic_store(&world.memory_wanted, 0);
+    atomic_store(&world.memory_now, 0);
     open_server(d, &config, tls);
     start_client(first, d->steps, d->implicit_tls);
     if (d->second != NULL)
@@ -488,6 +512,8 @@ dialog_play(struct dialog *d)
         join_client(second, failure);
     else
         free(second);
+    set_memory(0);
+    assert_int_equal(world.server->data_bytes, 0);
     smtp_server_free(world.server);
     d->longest_turn_us = loop_take_worst_turn_us(world.loop);
     loop_free(world.loop);

@@ -222,6 +222,36 @@ long_lines_are_refused(void **state)
     assert_int_equal(dialog_steps(steps), 1);
 }
 
+/* CMD-13: above the limit of all messages together, 452 and nothing kept; other
+ * commands go on, and so does mail when there is room again. */
+static void
+memory_is_limited(void **state)
+{
+    (void)state;
+    static const struct step steps[] = {
+        LOGGED_IN,
+        MAIL_RCPT,
+        C("DATA"),
+        S("354 "),
+        C("From: a@example.org\r\n"),
+        MEMORY(1),
+        C("more\r\n."),
+        S("452 4.3.1 "),
+        C("MAIL FROM:<a@example.org>"),
+        S("452 4.3.1 "),
+        C("NOOP"),
+        S("250 "),
+        MEMORY(0),
+        MAIL_RCPT,
+        C("DATA"),
+        S("354 "),
+        C("From: a@example.org\r\n\r\n."),
+        S("250 2.0.0 "),
+        END,
+    };
+    assert_int_equal(dialog_steps(steps), 1);
+}
+
 static void
 what_the_door_says_is_said(void **state)
 {
@@ -387,6 +417,7 @@ main(void)
         cmocka_unit_test(size_is_limited),
         cmocka_unit_test(an_endless_message_is_cut_off),
         cmocka_unit_test(long_lines_are_refused),
+        cmocka_unit_test(memory_is_limited),
         cmocka_unit_test(what_the_door_says_is_said),
         cmocka_unit_test(an_unknown_outcome_is_not_answered),
         cmocka_unit_test(clients_that_leave_after_the_dot),
