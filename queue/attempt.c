@@ -37,8 +37,7 @@ static void
 on_intended(struct link_cmd *c)
 {
     struct queue_intend_state *s = container_of(c, struct queue_intend_state, cmd);
-    bool refused =
-        c->outcome == LINK_UNSENT || (c->outcome == LINK_REFUSED && c->class != RESP_UNEXPECTED);
+    bool refused = c->outcome == LINK_UNSENT || link_cmd_was_refused(c);
     if (c->outcome == LINK_ANSWERED && resp_is(c->reply, "OK"))
         intend_end(s, QUEUE_INTENT_OK, JOB_INTENDED);
     else if (c->outcome == LINK_ANSWERED)

@@ -266,7 +266,7 @@ on_script(struct link_cmd *c)
         judge_answer(s, c->reply);
     } else if (c->outcome == LINK_UNSENT) {
         commit_end(s, QUEUE_AWAY);
-    } else if (c->outcome == LINK_REFUSED && c->class != RESP_UNEXPECTED) {
+    } else if (link_cmd_was_refused(c)) {
         commit_end(s, c->class == RESP_NO_ROOM ? QUEUE_NO_ROOM : QUEUE_AWAY);
     } else {
         commit_unknown(s);

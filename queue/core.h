@@ -75,6 +75,7 @@ struct queue {
     struct timer tick;
     struct owner dead[DEAD_OWNERS_MAX]; /* a ring */
     unsigned dead_next, held;
+    unsigned taken_over; /* since the last tick, for the log */
     struct link_cmd beat_cmd, roll_cmd, clock_cmd;
     struct worker_watch *workers; /* a hash by owner */
     unsigned live_workers, ticks;

@@ -30,7 +30,8 @@ struct greet_cmd {
 struct greeting {
     struct queue *q;
     unsigned link, pending;
-    const char *trouble; /* why this link will not do */
+    const char *trouble; /* why this Redis will not do */
+    bool not_ready;      /* loading, busy or gone: will pass */
     struct greet_cmd cmds[GREET_COMMANDS];
 };
 
@@ -98,8 +99,12 @@ judge(struct greeting *g, unsigned which, const struct link_cmd *c)
         LOG0(LOG_WARN, "queue.redis.settings-unknown");
     if (which == GREET_NAME || config_denied)
         return NULL;
-    if (c->outcome != LINK_ANSWERED)
-        return c->class == RESP_FORBIDDEN ? "Redis denies access" : "Redis is not ready";
+    if (c->outcome == LINK_REFUSED && c->class == RESP_FORBIDDEN)
+        return "Redis denies access";
+    if (c->outcome != LINK_ANSWERED) {
+        g->not_ready = true;
+        return NULL;
+    }
     if (which == GREET_DATASET)
         return judge_dataset(g->q, c->reply);
     if (which == GREET_SETTINGS)
@@ -115,16 +120,19 @@ greet_end(struct greeting *g)
     struct queue *q = g->q;
     unsigned link = g->link;
     const char *trouble = g->trouble;
+    bool not_ready = g->not_ready;
     free(g);
     if (q->closing)
         return;
-    if (trouble == NULL) {
-        set_trouble(q, NULL);
-        link_greeted(q->links, link);
+    if (trouble == NULL && not_ready) {
+        link_refuse(q->links, link, "Redis is not ready");
         return;
     }
     set_trouble(q, trouble);
-    link_refuse(q->links, link, trouble);
+    if (trouble == NULL)
+        link_greeted(q->links, link);
+    else
+        link_refuse(q->links, link, trouble);
 }
 
 static void

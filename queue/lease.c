@@ -74,7 +74,8 @@ lease_won(struct partition *p, uint64_t epoch)
     q->held++;
     if (taken_over) {
         metrics_add(METRIC_LEASES_TAKEN, 1);
-        LOG(LOG_NOTICE, "queue.lease.taken-over", LF_U("partition", p->number),
+        q->taken_over++;
+        LOG(LOG_DEBUG, "queue.lease.taken-over", LF_U("partition", p->number),
             LF_STR("from", p->seen.owner.hex));
         FAILPOINT("takeover.lease");
     }
@@ -313,6 +314,9 @@ on_tick(struct timer *t)
         release_surplus(q);
     for (unsigned i = 0; i < QUEUE_PARTITIONS; i++)
         tick_partition(&q->partitions[i]);
+    if (q->taken_over > 0)
+        LOG(LOG_NOTICE, "queue.leases.taken-over", LF_U("partitions", q->taken_over));
+    q->taken_over = 0;
     if (++q->ticks % CHECK_TICKS == 0)
         greet_check(q);
     history_tick(q);

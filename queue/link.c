@@ -134,6 +134,12 @@ cmd_bytes(const struct link_cmd *c)
     return c->text.len + c->pieces[0].n + c->pieces[1].n;
 }
 
+bool
+link_cmd_was_refused(const struct link_cmd *c)
+{
+    return c->outcome == LINK_REFUSED && (c->class == RESP_NO_ROOM || c->class == RESP_AWAY);
+}
+
 void
 link_cmd_explain(const struct link_cmd *c, struct err *err)
 {

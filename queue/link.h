@@ -73,6 +73,9 @@ void link_cmd_start(struct link_cmd *c);
  * otherwise with whatever its link says next. */
 void link_cmd_unstick(struct link_cmd *c);
 bool link_cmd_active(const struct link_cmd *c);
+/* Redis refused it before it began: nothing was done. Any other error may come
+ * from the middle of a script. */
+bool link_cmd_was_refused(const struct link_cmd *c);
 /* "OOM command not allowed ...", "link lost", for an err. */
 void link_cmd_explain(const struct link_cmd *c, struct err *err);
 

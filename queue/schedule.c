@@ -175,9 +175,10 @@ step_done(struct scan *s, const struct link_cmd *c)
         s->failed = true;
     if (--s->pending > 0)
         return false;
-    if (s->failed)
+    bool go_on = !s->failed;
+    if (!go_on)
         scan_end(s);
-    return !s->failed;
+    return go_on;
 }
 
 /* ZRANGEBYSCORE key -inf now LIMIT offset count */

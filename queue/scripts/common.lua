@@ -22,7 +22,7 @@ end
 local function tell_owner(lease, stat, me, partition)
   if call('HGET', lease, 'o') ~= me then
     call('HINCRBY', stat, 'f', 1)
-    call('PUBLISH', 'sp:hint', partition)
+    redis.pcall('PUBLISH', 'sp:hint', partition) -- a hint: it may fail
   end
 end
 -- Adds to what is unfinished of a message; at zero it moves to the history and

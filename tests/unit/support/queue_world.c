@@ -137,6 +137,9 @@ worker_close(struct world *w, struct worker *k)
     queue_drain(k->q);
     for (unsigned i = 0; i < k->job_count; i++)
         queue_job_release(k->q, k->jobs[i], 0);
+    k->job_count = 0;
+    while (k->notice_count > 0)
+        notice_pay(w, k, k->notices[0], NULL);
     WORLD_UNTIL(w, !queue_busy(k->q));
     queue_close_start(&c.op, k->q);
     WORLD_UNTIL(w, c.done);
@@ -289,6 +292,35 @@ job_end(struct world *w, struct worker *k, struct queue_job *job, enum queue_sta
     job_end_start(k, job, &e, state);
     WORLD_UNTIL(w, e.done);
     return e.op.stale;
+}
+
+struct paying {
+    struct queue_notice_op op;
+    bool done;
+};
+
+static void
+on_paid(struct queue_notice_op *op)
+{
+    container_of(op, struct paying, op)->done = true;
+}
+
+bool
+notice_pay(struct world *w, struct worker *k, struct queue_notice *n, struct mail *with)
+{
+    struct paying p = {.op.done = on_paid};
+    unsigned i = 0;
+    while (i < k->notice_count && k->notices[i] != n)
+        i++;
+    BUG_ON(i == k->notice_count);
+    k->notices[i] = k->notices[--k->notice_count];
+    if (with != NULL) {
+        p.op.message = &with->m;
+        p.op.content = with->op.content;
+    }
+    queue_notice_commit_start(&p.op, k->q, n);
+    WORLD_UNTIL(w, p.done);
+    return p.op.gone;
 }
 
 /* ---- questions ------------------------------------------------------------- */

@@ -77,6 +77,9 @@ struct ending {
 void job_end_start(struct worker *k, struct queue_job *job, struct ending *e,
                    enum queue_state state);
 bool job_end(struct world *w, struct worker *k, struct queue_job *job, enum queue_state state);
+/* Pays with this mail, or drops the debt (NULL); returns whether it was gone. The
+ * notice leaves k->notices. */
+bool notice_pay(struct world *w, struct worker *k, struct queue_notice *n, struct mail *with);
 /* NULL when not found; the arena is the caller's. */
 struct queue_message *world_lookup(struct world *w, struct worker *k, struct msg_id id,
                                    struct arena *a);

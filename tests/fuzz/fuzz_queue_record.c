@@ -1,0 +1,50 @@
+/* Any bytes as any record of the queue: refused, or written back the same. */
+#include <stddef.h>
+#include <stdint.h>
+
+#include "queue/record.h"
+#include "relay/sys/base/bug.h"
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n);
+
+static void
+try_delivery(struct slice in, struct arena *a)
+{
+    struct queue_delivery d = {0};
+    struct buf b;
+    if (!record_read_delivery(in, a, &d))
+        return;
+    buf_init(&b, in.n);
+    BUG_ON(!record_add_delivery(&b, &d, d.revision) || !slice_eq(buf_slice(&b), in));
+    buf_fini(&b);
+}
+
+static void
+try_message(struct slice in)
+{
+    struct queue_message m = {0};
+    struct record_body body;
+    struct buf b;
+    if (!record_read_message(in, &m, &body))
+        return;
+    buf_init(&b, in.n);
+    BUG_ON(!record_add_message(&b, &m, &body) || !slice_eq(buf_slice(&b), in));
+    buf_fini(&b);
+}
+
+int
+LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
+{
+    struct slice in = slice_from(data, n);
+    struct record_attempt attempt;
+    struct arena a;
+    uint32_t *targets;
+    unsigned delivery, count;
+    arena_init(&a, 8 << 20);
+    try_delivery(in, &a);
+    try_message(in);
+    record_read_attempt(in, &attempt);
+    record_read_debt(in, &a, &delivery, &targets, &count);
+    arena_fini(&a);
+    return 0;
+}
