@@ -305,6 +305,10 @@ queue_notice_commit_start(struct queue_notice_op *op, struct queue *q, struct qu
         r->message.envelope = keep(q, op->message->envelope);
         r->delivery = op->message->deliveries[0];
         r->delivery.next_hop = keep(q, r->delivery.next_hop);
+        r->targets = r->delivery.target_count;
+        r->to = keep(q, r->delivery.targets[0].address);
+        r->delivery.targets = NULL;
+        r->message.deliveries = NULL;
         if (op->content.head != NULL)
             r->head = keep(q, blob_slice(op->content.head));
         r->text = keep(q, slice_skip(blob_slice(op->content.rest), op->content.rest_at));

@@ -25,8 +25,10 @@ struct fake_end {
 /* A notice that was answered. */
 struct fake_report {
     bool dropped;
-    struct queue_message message; /* copies in the arena */
+    struct queue_message message; /* without its deliveries; copies in the arena */
     struct queue_delivery delivery;
+    unsigned targets;
+    struct slice to; /* the first target */
     struct slice head, text;
 };
 
