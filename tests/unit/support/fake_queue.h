@@ -39,6 +39,7 @@ struct queue {
     enum queue_intent intent;
     bool intent_waits; /* until fake_queue_answer() */
     bool may_send_dot;
+    bool forgets_ends; /* more of them than are of interest */
     enum err_code load_error;
     /* What happened. */
     unsigned loads, intents, jobs_out, notices_out;

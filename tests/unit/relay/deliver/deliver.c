@@ -202,6 +202,12 @@ give(struct bench *b, struct fake_job_spec spec)
     c->on_job(c, fake_job_new(&b->queue, &spec));
 }
 
+static bool
+connected(void *arg)
+{
+    return ((struct bench *)arg)->mx[0].connections > 0;
+}
+
 struct ends_wanted {
     struct bench *b;
     unsigned n;
@@ -323,6 +329,66 @@ test_many_recipients(void **state)
         assert_end(&b.queue.ends[0], i, QUEUE_DELIVERED, 250);
     assert_int_equal(b.mx[0].texts, 2);
     assert_int_equal(b.queue.intents, 1);
+    bench_fini(&b);
+}
+
+/* A connection is left after so many messages; the next ones get another. */
+static void
+test_worn_connection(void **state)
+{
+    enum { N = MESSAGES_PER_CONNECTION_MAX + 1 };
+    static struct mx_step script[4 + 6 * N + 3];
+    static const struct mx_step ehlo[] = {EHLO}, mail[] = {GOOD_MAIL},
+                                bye[] = {HEAR("QUIT"), SAY("221 bye\r\n"), HANG_UP};
+    struct bench b;
+    unsigned n = 0;
+    (void)state;
+    for (size_t i = 0; i < ARRAY_LEN(ehlo); i++)
+        script[n++] = ehlo[i];
+    for (unsigned m = 0; m < MESSAGES_PER_CONNECTION_MAX; m++)
+        for (size_t i = 0; i < ARRAY_LEN(mail); i++)
+            script[n++] = mail[i];
+    for (size_t i = 0; i < ARRAY_LEN(bye); i++)
+        script[n++] = bye[i];
+    assert_true(n <= ARRAY_LEN(script));
+    bench_init(&b, 1);
+    b.config.site_connections_max = 1;
+    script_mx_add(&b.mx[0], script);
+    script_mx_add(&b.mx[0], good);
+    bench_start(&b);
+    for (unsigned sent = 0; sent < N;) { /* as many at a time as the fake notes */
+        b.queue.end_count = 0;
+        unsigned part = N - sent < FAKE_ENDS ? N - sent : FAKE_ENDS;
+        for (unsigned i = 0; i < part; i++)
+            give(&b, JOB(0));
+        wait_ends(&b, part);
+        for (unsigned i = 0; i < part; i++)
+            assert_end(&b.queue.ends[i], 0, QUEUE_DELIVERED, 250);
+        sent += part;
+    }
+    assert_int_equal(b.mx[0].connections, 2);
+    bench_fini(&b);
+}
+
+/* A site that does not move keeps so many in memory; the rest goes back. */
+static void
+test_site_is_full(void **state)
+{
+    static const struct mx_step silent[] = {END};
+    struct bench b;
+    (void)state;
+    bench_init(&b, 1);
+    script_mx_add(&b.mx[0], silent);
+    bench_start(&b);
+    give(&b, JOB(0));
+    run_until(b.loop, connected, &b);
+    for (int i = 0; i < SITE_READY_MAX + 1; i++)
+        give(&b, JOB(0));
+    assert_int_equal(b.queue.end_count, 2);
+    assert_true(b.queue.ends[0].released);
+    assert_int_equal(b.queue.ends[0].delay_ms, SITE_STUCK_DELAY_MS);
+    b.queue.end_count = 0;
+    b.queue.forgets_ends = true; /* draining gives all of them back */
     bench_fini(&b);
 }
 
@@ -745,12 +811,6 @@ heard_data(void *arg)
     return script_mx_heard(&((struct bench *)arg)->mx[0], "DATA");
 }
 
-static bool
-connected(void *arg)
-{
-    return ((struct bench *)arg)->mx[0].connections > 0;
-}
-
 static void
 test_drain_while_routing(void **state)
 {
@@ -815,6 +875,8 @@ main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_one_job),
         cmocka_unit_test(test_connection_is_reused),
+        cmocka_unit_test(test_worn_connection),
+        cmocka_unit_test(test_site_is_full),
         cmocka_unit_test(test_many_recipients),
         cmocka_unit_test(test_too_many_recipients),
         cmocka_unit_test(test_mixed_results),
