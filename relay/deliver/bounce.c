@@ -24,6 +24,7 @@
 #include "relay/wire/date.h"
 #include "relay/wire/dsn.h"
 #include "relay/wire/envelope.h"
+#include "relay/wire/header.h"
 #include "relay/wire/text.h"
 
 struct bounce {
@@ -241,6 +242,16 @@ write_report(struct bounce *b, struct slice from, struct slice message_id, struc
     return r.recipient_count > 0 && dsn_build(&r, out);
 }
 
+/* As the report's header says it; it is on one line. */
+static struct slice
+subject_of(const struct bounce *b)
+{
+    size_t body_at;
+    struct header_field f;
+    struct slice section = header_section(blob_slice(b->content.rest), &body_at);
+    return header_find(section, SLICE("Subject"), &f) ? slice_trim(f.value) : SLICE_NONE;
+}
+
 /* The report's place in the queue: one recipient, the original sender. */
 static bool
 fill_message(struct bounce *b, struct slice from, struct slice message_id)
@@ -249,7 +260,7 @@ fill_message(struct bounce *b, struct slice from, struct slice message_id)
     struct envelope e = {.is_ndr = true,
                          .smtputf8 = !text_is_ascii(b->original.reverse_path),
                          .header_from = from,
-                         .subject = SLICE("Undelivered Mail Returned to Sender"),
+                         .subject = subject_of(b),
                          .message_id = message_id,
                          .credential = b->original.credential};
     b->target = (struct queue_target){.address = b->original.reverse_path};
@@ -299,8 +310,7 @@ build(struct bounce *b)
     b->message.created_unix_ms = clock_sched_unix_ms();
     id_format(b->message.id, id);
     if (!copyf(b, &from, "mailer-daemon@%.*s", SLICE_FMT(b->domain)) ||
-        !copyf(b, &message_id, "%s@%.*s", id, SLICE_FMT(b->domain)) ||
-        !fill_message(b, from, message_id))
+        !copyf(b, &message_id, "%s@%.*s", id, SLICE_FMT(b->domain)))
         return false;
     buf_init(&text, report_bytes_max(b));
     add_received(b, slice_str(id), &text);
@@ -308,7 +318,7 @@ build(struct bounce *b)
     if (ok)
         b->content.rest = blob_take_buf(&text);
     buf_fini(&text);
-    return ok;
+    return ok && fill_message(b, from, message_id);
 }
 
 void

@@ -22,7 +22,7 @@
 #include "relay/sys/base/log.h"
 #include "relay/sys/base/metrics.h"
 
-enum { MINUTE = 60000 };
+#define MINUTES(n) (60000ull * (n))
 
 #define CLOSED SM_TO(CLIENT_CLOSED)
 
@@ -31,43 +31,43 @@ static const struct sm_row rows[CLIENT_STATES] = {
     [CLIENT_CONNECTING] = {"connecting", "connecting", SM_TO(CLIENT_GREETING) | CLOSED, 0, false},
     /* RFC 5321 4.5.3.2.1: 5 minutes. */
     [CLIENT_GREETING] = {"greeting", "waiting for the greeting", SM_TO(CLIENT_EHLO) | CLOSED,
-                         5 * MINUTE, false},
+                         MINUTES(5), false},
     /* 4.5.3.2.2 gives 5 minutes for MAIL and none for EHLO: the same. */
     [CLIENT_EHLO] = {"ehlo", "waiting for the reply to EHLO",
                      SM_TO(CLIENT_HELO) | SM_TO(CLIENT_STARTTLS) | SM_TO(CLIENT_READY) | CLOSED,
-                     5 * MINUTE, false},
+                     MINUTES(5), false},
     [CLIENT_HELO] = {"helo", "waiting for the reply to HELO", SM_TO(CLIENT_READY) | CLOSED,
-                     5 * MINUTE, false},
+                     MINUTES(5), false},
     [CLIENT_STARTTLS] = {"starttls", "waiting for the reply to STARTTLS",
-                         SM_TO(CLIENT_HANDSHAKE) | SM_TO(CLIENT_READY) | CLOSED, 2 * MINUTE, false},
+                         SM_TO(CLIENT_HANDSHAKE) | SM_TO(CLIENT_READY) | CLOSED, MINUTES(2), false},
     /* stream_start_tls() has the time limit. */
     [CLIENT_HANDSHAKE] = {"handshake", "performing the TLS handshake",
                           SM_TO(CLIENT_EHLO_TLS) | CLOSED, 0, false},
     [CLIENT_EHLO_TLS] = {"ehlo-tls", "waiting for the reply to EHLO under TLS",
-                         SM_TO(CLIENT_HELO) | SM_TO(CLIENT_READY) | CLOSED, 5 * MINUTE, false},
+                         SM_TO(CLIENT_HELO) | SM_TO(CLIENT_READY) | CLOSED, MINUTES(5), false},
     /* The pool limits how long. */
     [CLIENT_READY] = {"ready", "idle",
                       SM_TO(CLIENT_MAIL) | SM_TO(CLIENT_READY) | SM_TO(CLIENT_QUIT) | CLOSED, 0,
                       false},
     /* 4.5.3.2.2: 5 minutes. */
     [CLIENT_MAIL] = {"mail", "waiting for the reply to MAIL",
-                     SM_TO(CLIENT_RCPT) | SM_TO(CLIENT_READY) | CLOSED, 5 * MINUTE, false},
+                     SM_TO(CLIENT_RCPT) | SM_TO(CLIENT_READY) | CLOSED, MINUTES(5), false},
     /* 4.5.3.2.3: 5 minutes, for each reply. */
     [CLIENT_RCPT] = {"rcpt", "waiting for the reply to RCPT",
-                     SM_TO(CLIENT_DATA) | SM_TO(CLIENT_RSET) | CLOSED, 5 * MINUTE, false},
+                     SM_TO(CLIENT_DATA) | SM_TO(CLIENT_RSET) | CLOSED, MINUTES(5), false},
     /* 4.5.3.2.4: 2 minutes. */
     [CLIENT_DATA] = {"data", "waiting for the reply to DATA",
-                     SM_TO(CLIENT_BODY) | SM_TO(CLIENT_RSET) | CLOSED, 2 * MINUTE, false},
+                     SM_TO(CLIENT_BODY) | SM_TO(CLIENT_RSET) | CLOSED, MINUTES(2), false},
     /* 4.5.3.2.5: 3 minutes, for each block. */
-    [CLIENT_BODY] = {"body", "sending the message text", SM_TO(CLIENT_DOT) | CLOSED, 3 * MINUTE,
+    [CLIENT_BODY] = {"body", "sending the message text", SM_TO(CLIENT_DOT) | CLOSED, MINUTES(3),
                      false},
     [CLIENT_DOT] = {"dot", "holding the final dot back", SM_TO(CLIENT_FINAL) | CLOSED,
                     CLIENT_DOT_WITHHELD_MS, false},
     /* 4.5.3.2.6: 10 minutes. */
     [CLIENT_FINAL] = {"final", "waiting for the reply to the end of data",
-                      SM_TO(CLIENT_READY) | CLOSED, 10 * MINUTE, true},
+                      SM_TO(CLIENT_READY) | CLOSED, MINUTES(10), true},
     [CLIENT_RSET] = {"rset", "waiting for the reply to RSET", SM_TO(CLIENT_READY) | CLOSED,
-                     5 * MINUTE, false},
+                     MINUTES(5), false},
     [CLIENT_QUIT] = {"quit", "waiting for the reply to QUIT", CLOSED, CLIENT_QUIT_MS, false},
     [CLIENT_CLOSED] = {"closed", "closed", 0, 0, false},
 };

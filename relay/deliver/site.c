@@ -147,12 +147,18 @@ give_back_ready(struct site *site)
 
 /* ---- the worker's share of connections ------------------------------------ */
 
+/* The first site that still needs a connection has its turn. */
 static void
 wake_starved(struct sites *s)
 {
-    struct list_node *n = list_pop(&s->starved);
-    if (n != NULL)
-        dispatch(container_of(n, struct site, starved));
+    struct list_node *n;
+    while ((n = list_pop(&s->starved)) != NULL) {
+        struct site *site = container_of(n, struct site, starved);
+        if (site->ready_count > 0) {
+            dispatch(site);
+            return;
+        }
+    }
 }
 
 static void

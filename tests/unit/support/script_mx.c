@@ -123,6 +123,12 @@ play(struct session *s)
         case MX_HEAR:
             if (!take_line(s, &line))
                 return;
+            if (slice_eq(line, SLICE("QUIT")) && slice_eq(slice_str(s->at->text), SLICE("MAIL"))) {
+                stream_send(s->stream, SLICE("221 bye\r\n")); /* it may stop between messages */
+                stream_close(s->stream);
+                end(s);
+                return;
+            }
             if (!slice_starts_nocase(line, slice_str(s->at->text))) {
                 fail(s, line);
                 return;
