@@ -176,9 +176,13 @@ class Gateway:
         finally:
             c.close()
 
-    def send(self, to="anna@customer.example", key="dev", headers=None, **fields):
+    def send(self, to="anna@customer.example", key="dev", headers=None,
+             fields_of_message=None, **fields):
+        """POST /v1/messages. headers: of the request; fields_of_message: the member "headers"."""
         body = {"from": "shop@example.com", "to": to, "subject": "Order 1", "text": "Thank you"}
         body.update(fields)
+        if fields_of_message is not None:
+            body["headers"] = fields_of_message
         return self.http("POST", "/v1/messages", body, key=key, headers=headers)
 
     def accepted(self, *args, **kw):

@@ -27,9 +27,9 @@ def test_not_json(gw):
     ({"to": "no-address"}, "/to"),
     ({"to": ["anna@customer.example", "bad@"]}, "/to/1"),
     ({"subject": "a\r\nBcc: b@c.example"}, "/subject"),
-    ({"headers": {"X-A": "a\nb"}}, "/headers/X-A"),
-    ({"headers": {"Bcc": "x@y.example"}}, "/headers/Bcc"),
-    ({"headers": {"X A": "x"}}, "/headers/X A"),
+    ({"fields_of_message": {"X-A": "a\nb"}}, "/headers/X-A"),
+    ({"fields_of_message": {"Bcc": "x@y.example"}}, "/headers/Bcc"),
+    ({"fields_of_message": {"X A": "x"}}, "/headers/X A"),
     ({"attachments": [{"filename": "a", "content": "!!"}]}, "/attachments/0/content"),
     ({"subject": 7}, "/subject"),
 ])
@@ -57,7 +57,7 @@ def test_a_message_with_everything(gw):
         to=[{"email": "anna@customer.example", "name": "Anna Ö"}], cc="bert@customer.example",
         bcc=["secret@customer.example"], reply_to="help@example.com", subject="Grüße ✓",
         text="plain", html="<p>rich <img src='cid:logo'></p>",
-        headers={"X-Order": "17", "List-Unsubscribe": "<https://example.com/u?t=" + "a" * 90 + ">"},
+        fields_of_message={"X-Order": "17", "List-Unsubscribe": "<https://example.com/u?t=" + "a" * 90 + ">"},
         attachments=[
             {"filename": "Größe.pdf", "content": base64.b64encode(b"%PDF" * 1000).decode(),
              "content_type": "application/pdf"},
