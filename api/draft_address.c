@@ -44,12 +44,24 @@ read_email(struct draft *d, struct slice text, const char *pointer, struct draft
     return true;
 }
 
+/* "a@b.example, Bob <c@d.example>" is not one mailbox with an odd name: taking
+ * it for one would lose a recipient. */
+static bool
+is_several(struct slice name)
+{
+    bool at = slice_find(name, '@') < name.n;
+    bool comma = slice_find(name, ',') < name.n || slice_find(name, ';') < name.n;
+    return slice_find(name, '<') < name.n || slice_find(name, '>') < name.n || (at && comma);
+}
+
 /* A display name as people write it before "<": quotes around it are taken off. */
 static bool
-read_quoted_name(struct draft *d, struct slice text, struct slice *out)
+read_name(struct draft *d, struct slice text, const char *pointer, struct slice *out)
 {
     text = slice_trim(text);
     if (text.n < 2 || text.p[0] != '"' || text.p[text.n - 1] != '"') {
+        if (is_several(text))
+            return draft_fail(d, "invalid_address", "must be one address", "%s", pointer);
         *out = text;
         return true;
     }
@@ -63,7 +75,7 @@ read_quoted_name(struct draft *d, struct slice text, struct slice *out)
             i++;
         to[n++] = text.p[i];
     }
-    *out = slice_from(to, n);
+    *out = slice_trim(slice_from(to, n));
     return true;
 }
 
@@ -79,7 +91,7 @@ read_string(struct draft *d, struct slice text, const char *pointer, struct draf
     if (open == text.n || open == 0)
         return read_email(d, text, pointer, out);
     struct slice email = slice_from(text.p + open, text.n - open - 1);
-    return read_quoted_name(d, slice_from(text.p, open - 1), &out->name) &&
+    return read_name(d, slice_from(text.p, open - 1), pointer, &out->name) &&
            read_email(d, email, pointer, out);
 }
 
@@ -101,7 +113,7 @@ read_object(struct draft *d, json_t *v, const char *pointer, struct draft_mailbo
         else if (!json_is_string(member))
             draft_fail(d, "wrong_type", "must be a string", "%s", at);
         else if (name && draft_check_line(d, reader_string(member), API_NAME_MAX, at))
-            out->name = reader_string(member);
+            out->name = slice_trim(reader_string(member));
         else if (!name)
             read_email(d, reader_string(member), at, out);
     }

@@ -84,10 +84,17 @@ read_type(struct draft_attachment *a, struct slice text)
 static bool
 read_filename(struct member *m, struct slice v)
 {
+    if (!draft_check_line(m->d, v, API_FILENAME_MAX, m->pointer))
+        return false;
+    v = slice_trim(v); /* no line breaks are left: spaces */
     if (v.n == 0)
         return draft_fail(m->d, "required", "a file name is needed", "%s", m->pointer);
+    /* Some readers decode it (RFC 2047 5 forbids) and see another name. */
+    if (slice_find_slice(v, SLICE("=?")) < v.n)
+        return draft_fail(m->d, "invalid_filename", "the name looks like an encoded word", "%s",
+                          m->pointer);
     m->a->filename = v;
-    return draft_check_line(m->d, v, API_FILENAME_MAX, m->pointer);
+    return true;
 }
 
 static bool

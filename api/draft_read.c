@@ -57,8 +57,10 @@ read_subject(struct draft *d, json_t *v)
     if (!json_is_string(v))
         return draft_fail(d, "wrong_type", "must be a string", "/subject");
     d->has_subject = true;
-    d->subject = reader_string(v);
-    return draft_check_line(d, d->subject, API_SUBJECT_MAX, "/subject");
+    if (!draft_check_line(d, reader_string(v), API_SUBJECT_MAX, "/subject"))
+        return false;
+    d->subject = slice_trim(reader_string(v)); /* no line breaks are left: spaces */
+    return true;
 }
 
 static bool

@@ -69,22 +69,31 @@ set_content(GMimePart *part, GByteArray *bytes, GMimeContentEncoding encoding)
     g_object_unref(stream);
 }
 
-/* Line ends as LF, which GMime writes as CRLF, and one at the end. */
-static GByteArray *
-with_line_feeds(struct slice text)
+static void
+append(GByteArray *to, struct slice s)
 {
-    GByteArray *out = g_byte_array_sized_new((guint)text.n + 1);
+    g_byte_array_append(to, (const guint8 *)s.p, (guint)s.n);
+}
+
+/* CRLF, LF and CR become `line_end`, and there is one at the end. */
+static GByteArray *
+with_line_ends(struct slice text, struct slice line_end)
+{
+    GByteArray *out = g_byte_array_sized_new((guint)text.n + 2);
+    bool ended = false;
     while (text.n > 0) {
-        size_t n = slice_find(text, '\r');
-        g_byte_array_append(out, (const guint8 *)text.p, (guint)n);
-        text = slice_skip(text, n);
-        if (text.n == 0)
-            break;
-        g_byte_array_append(out, (const guint8 *)"\n", 1);
-        text = slice_skip(text, slice_starts(text, SLICE("\r\n")) ? 2 : 1);
+        size_t n = 0;
+        while (n < text.n && text.p[n] != '\r' && text.p[n] != '\n')
+            n++;
+        append(out, slice_cut(&text, n));
+        ended = text.n > 0;
+        if (ended) {
+            append(out, line_end);
+            slice_cut(&text, slice_starts(text, SLICE("\r\n")) ? 2 : 1);
+        }
     }
-    if (out->len == 0 || out->data[out->len - 1] != '\n')
-        g_byte_array_append(out, (const guint8 *)"\n", 1);
+    if (!ended)
+        append(out, line_end);
     return out;
 }
 
@@ -97,8 +106,8 @@ encoding_for(struct slice text)
     for (size_t i = 0; i < text.n; i++) {
         unsigned char c = (unsigned char)text.p[i];
         high += c >= 0x80;
-        control += (c < ' ' && c != '\t' && c != '\n') || c == 0x7f;
-        line = c == '\n' ? 0 : line + 1;
+        control += (c < ' ' && c != '\t' && c != '\n' && c != '\r') || c == 0x7f;
+        line = c == '\n' || c == '\r' ? 0 : line + 1;
         longest = line > longest ? line : longest;
     }
     if (high == 0 && control == 0 && longest <= LINE_WANTED)
@@ -112,8 +121,12 @@ text_part(struct slice text, const char *subtype)
 {
     GMimeObject *part = GMIME_OBJECT(g_mime_part_new_with_type("text", subtype));
     g_mime_object_set_content_type_parameter(part, "charset", "utf-8");
-    GByteArray *bytes = with_line_feeds(text);
-    set_content(GMIME_PART(part), bytes, encoding_for(slice_from(bytes->data, bytes->len)));
+    GMimeContentEncoding encoding = encoding_for(text);
+    /* In base64 the line ends are part of the content: CRLF (RFC 2045 6.8).
+     * Elsewhere GMime writes LF as CRLF. */
+    bool base64 = encoding == GMIME_CONTENT_ENCODING_BASE64;
+    set_content(GMIME_PART(part), with_line_ends(text, base64 ? SLICE("\r\n") : SLICE("\n")),
+                encoding);
     return part;
 }
 
@@ -152,7 +165,7 @@ attachment_part(struct draft *d, struct draft_attachment *a, bool inline_part)
         g_mime_object_set_content_id(part, value);
     struct slice bytes = buf_slice(&a->content);
     GByteArray *copy = g_byte_array_sized_new((guint)bytes.n);
-    g_byte_array_append(copy, (const guint8 *)bytes.p, (guint)bytes.n);
+    append(copy, bytes);
     buf_fini(&a->content);
     set_content(GMIME_PART(part), copy, GMIME_CONTENT_ENCODING_BASE64);
     return part;

@@ -97,8 +97,6 @@ needs_encoding(struct slice text)
 {
     if (!text_is_ascii(text) || looks_encoded(text))
         return true;
-    if (text.n > 0 && (text.p[0] == ' ' || text.p[text.n - 1] == ' '))
-        return true;
     while (text.n > 0)
         if (slice_cut_at(&text, ' ').n > API_TOKEN_MAX)
             return true;
@@ -165,8 +163,8 @@ put_phrase(struct line *l, struct slice name)
     if (!text_is_ascii(name) || looks_encoded(name)) {
         put_encoded(l, name);
     } else if (is_plain_phrase(name)) {
-        put(l, SLICE(" "));
-        put_folded(l, name);
+        put_space(l, name.n);
+        put(l, name); /* not folded inside: GMime keeps such a fold in the name */
     } else {
         put_quoted(l, name);
     }

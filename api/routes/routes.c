@@ -16,7 +16,7 @@ static const struct http_route ROUTES[] = {
     /* Development only, where everything listens on loopback. */
     {"GET", "/sandbox/messages", 0, NULL, sandbox_list},
     {"GET", "/sandbox/messages/*/raw", 0, NULL, sandbox_raw},
-    {"POST", "/sandbox/clock", SMALL_BODY_MAX, NULL, sandbox_clock},
+    {"POST", "/sandbox/clock", SMALL_BODY_MAX, sandbox_admit, sandbox_clock},
 };
 
 const struct http_route *

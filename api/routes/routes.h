@@ -19,6 +19,7 @@ void health_ready(struct http_request *r);
 void metrics_get(struct http_request *r);
 void sandbox_list(struct http_request *r);
 void sandbox_raw(struct http_request *r);
+bool sandbox_admit(struct http_request *r);
 void sandbox_clock(struct http_request *r);
 
 #endif

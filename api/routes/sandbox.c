@@ -218,6 +218,21 @@ read_advance(struct slice body, int64_t *ms, char *why, size_t why_bytes)
     return ok ? 0 : 422;
 }
 
+/* No key is asked for here, so a web page of somebody else could make its
+ * reader's browser send this; browsers say so in Origin (Fetch 3.2). */
+bool
+sandbox_admit(struct http_request *r)
+{
+    struct slice origin;
+    if (!head_find(&r->head, SLICE("origin"), &origin))
+        return true;
+    if (slice_starts_nocase(origin, SLICE("http://")) &&
+        slice_eq_nocase(slice_skip(origin, 7), r->head.host))
+        return true;
+    problem_say(r, 403, "foreign_origin", "a page of another origin cannot do this");
+    return false;
+}
+
 void
 sandbox_clock(struct http_request *r)
 {
