@@ -172,7 +172,8 @@ committed(struct queue_commit_state *s)
     const struct partition *p = &q->partitions[id_partition(s->id)];
     FAILPOINT("commit.done");
     q->full_until_ms = 0;
-    for (unsigned i = 0; p->held && !q->draining && i < s->delivery_count; i++)
+    bool mine = p->held && !p->leaving && !q->draining;
+    for (unsigned i = 0; mine && i < s->delivery_count; i++)
         if (s->deliveries[i].due_unix_ms > 0)
             offer(s, i);
     commit_end(s, QUEUE_COMMITTED);

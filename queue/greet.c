@@ -243,20 +243,36 @@ greet_link(struct queue *q, unsigned link)
     }
 }
 
+/* The second of two commands on one link: both answers are known. */
 static void
 on_checked(struct link_cmd *c)
 {
     struct queue *q = container_of(c, struct queue, check_cmd);
+    if (c->outcome != LINK_ANSWERED || q->closing)
+        return;
+    const char *trouble = judge_settings(c->reply);
+    set_trouble(q, q->dataset_trouble != NULL ? q->dataset_trouble : trouble);
+}
+
+static void
+on_dataset_checked(struct link_cmd *c)
+{
+    struct queue *q = container_of(c, struct queue, dataset_cmd);
     if (c->outcome == LINK_ANSWERED && !q->closing)
-        set_trouble(q, judge_settings(c->reply));
+        q->dataset_trouble = judge_dataset(q, c->reply);
 }
 
 void
 greet_check(struct queue *q)
 {
-    if (link_cmd_active(&q->check_cmd) || !link_any_up(q->links))
+    unsigned link = link_up(q->links);
+    if (link_cmd_active(&q->check_cmd) || link_cmd_active(&q->dataset_cmd) || link == LINK_ANY)
         return;
-    link_cmd_init(&q->check_cmd, q->links, LINK_ANY, on_checked);
+    link_cmd_init(&q->dataset_cmd, q->links, link, on_dataset_checked);
+    add_dataset(&q->dataset_cmd, q);
+    q->dataset_cmd.as_source = false;
+    link_cmd_start(&q->dataset_cmd);
+    link_cmd_init(&q->check_cmd, q->links, link, on_checked);
     add_settings(&q->check_cmd);
     link_cmd_start(&q->check_cmd);
 }

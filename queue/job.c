@@ -220,6 +220,11 @@ job_offer(struct queue *q, const struct job_source *src)
     struct queue_job *job = job_new(q, src);
     if (job == NULL)
         return false;
+    if (job->due_unix_ms > clock_sched_unix_ms() || job->due_unix_ms == 0) {
+        lane_settle(job->lane); /* attempted since the schedule was read */
+        job_free(job);
+        return true;
+    }
     memcpy(job->member, member, n + 1);
     job->member_n = n;
     HASH_ADD(hh, q->jobs, member, job->member_n, job);

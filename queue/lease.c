@@ -288,6 +288,16 @@ release_surplus(struct queue *q)
     }
 }
 
+/* A worker that drains takes no new work, so others should have what it does not
+ * need any more, long before its last transaction ends. */
+static void
+release_idle(struct queue *q)
+{
+    for (unsigned i = 0; i < QUEUE_PARTITIONS; i++)
+        if (q->partitions[i].held && is_idle(&q->partitions[i]))
+            start_release(&q->partitions[i], on_released);
+}
+
 /* ---- ticking --------------------------------------------------------------- */
 
 static void
@@ -310,7 +320,9 @@ on_tick(struct timer *t)
     struct queue *q = container_of(t, struct queue, tick);
     timer_start(&q->tick, q->cfg.lease_ms / 4);
     workers_beat(q);
-    if (!q->draining)
+    if (q->draining)
+        release_idle(q);
+    else
         release_surplus(q);
     for (unsigned i = 0; i < QUEUE_PARTITIONS; i++)
         tick_partition(&q->partitions[i]);

@@ -639,13 +639,19 @@ link_is_up(const struct link_pool *p, unsigned link)
     return p->links[link].state == LINK_UP;
 }
 
-bool
-link_any_up(const struct link_pool *p)
+unsigned
+link_up(const struct link_pool *p)
 {
     for (unsigned i = 0; i < p->count; i++)
         if (p->links[i].state == LINK_UP)
-            return true;
-    return false;
+            return i;
+    return LINK_ANY;
+}
+
+bool
+link_any_up(const struct link_pool *p)
+{
+    return link_up(p) != LINK_ANY;
 }
 
 bool

@@ -101,6 +101,7 @@ bool link_pool_try_free(struct link_pool *p);
 unsigned link_count(const struct link_pool *p);
 bool link_is_up(const struct link_pool *p, unsigned link);
 bool link_any_up(const struct link_pool *p);
+unsigned link_up(const struct link_pool *p); /* one that is; LINK_ANY: none */
 bool link_all_up(const struct link_pool *p);
 /* `preferred` when it is up, else one that is, else `preferred`: for questions,
  * whose order does not matter. */

@@ -69,8 +69,8 @@ struct queue_delivery {
     struct slice next_hop; /* domain, lower case A-labels */
     int64_t due_unix_ms;   /* next attempt, schedule clock; 0 when finished */
     int64_t expires_unix_ms;
-    uint32_t attempts;
-    uint32_t crashes;  /* attempts that ended without any fact */
+    uint32_t attempts; /* the consumer counts them, the queue those that crashed */
+    uint32_t crashes;  /* attempts that ended without any fact, in a row */
     uint64_t revision; /* of the record; the queue's */
     struct queue_target *targets;
     unsigned target_count;
@@ -233,9 +233,11 @@ bool queue_job_may_send_dot(const struct queue *q, const struct queue_job *job);
  * The outcome. In the job's delivery the consumer has set state, attempts,
  * uncertain and reply of its targets; targets not terminal are scheduled for
  * retry_at. notice_owed marks targets for which a notice (NDR) is due: it is
- * recorded in the same script. The job is consumed. While Redis is away the
- * outcome is kept in memory and written later; done comes when it is durable or
- * known to be void (somebody else has finished the delivery).
+ * recorded in the same script. The job is consumed. An intent is not required
+ * (expired, no route): then the outcome counts only while nobody attempts the
+ * delivery. Targets left HELD are not scheduled. While Redis is away the outcome is kept in memory
+ * and written later; done comes when it is durable or known to be void (somebody else has finished
+ * the delivery).
  */
 struct queue_finish_op {
     void (*done)(struct queue_finish_op *op);
@@ -247,7 +249,8 @@ struct queue_finish_op {
 void queue_finish_start(struct queue_finish_op *op, struct queue *q, struct queue_job *job);
 
 /* Gives a job back unchanged and without an intent; it comes again after at
- * least delay_ms (site busy, drain). Not durable, costs nothing. */
+ * least delay_ms (site busy, drain), and so does everything of the same next
+ * hop, tenant and class. Not durable, costs nothing. */
 void queue_job_release(struct queue *q, struct queue_job *job, uint64_t delay_ms);
 
 /* ---- notices ------------------------------------------------------------ */
@@ -262,7 +265,7 @@ struct queue_notice_target {
 unsigned queue_notice_targets(const struct queue_notice *n, const struct queue_notice_target **out);
 
 /* Enqueues the notice's own message (its id must be in the same partition:
- * id_new(id_partition(original))) and removes the debt in one script. done
+ * id_new(id_partition(original)), and it has one delivery) and removes the debt in one script. done
  * comes when that is durable; gone: somebody else did it. Consumes the notice. */
 struct queue_notice_op {
     void (*done)(struct queue_notice_op *op);
@@ -281,7 +284,7 @@ struct queue_lookup_op {
     struct slice tenant;           /* another tenant's message is not found */
     struct arena *arena;           /* in: where the answer goes */
     struct queue_message *message; /* out: NULL when not found */
-    struct err err;                /* ERR_NONE, ERR_NOT_FOUND, ERR_AWAY, ERR_FULL */
+    struct err err; /* ERR_NONE, ERR_NOT_FOUND, ERR_AWAY, ERR_FULL, ERR_BAD (record broken) */
     struct queue_lookup_state *state;
 };
 void queue_lookup_start(struct queue_lookup_op *op, struct queue *q);
