@@ -3,44 +3,25 @@
 
 #include "api/draft.h"
 #include "api/json/reader.h"
+#include "api/mailbox.h"
 #include "relay/sys/base/limits.h"
-#include "relay/wire/address.h"
 #include "relay/wire/text.h"
 
-/* The canonical form, in the arena. Only ASCII goes on: what is built here must
- * pass through servers without SMTPUTF8 (RFC 6531). */
-static bool
-canonical(struct draft *d, const struct mailbox *m, struct draft_mailbox *out)
-{
-    struct buf text;
-    buf_init(&text, ADDRESS_PATH_MAX * 2);
-    bool ok = address_format_canonical(m, &text);
-    size_t local = buf_slice(&text).n;
-    ok = ok && arena_copy(d->arena, buf_slice(&text), &out->address);
-    if (ok) {
-        while (local > 0 && out->address.p[local - 1] != '@')
-            local--;
-        out->domain = slice_skip(out->address, local);
-    }
-    buf_fini(&text);
-    return ok;
-}
-
+/* Only ASCII goes on: what is built here must pass through servers without
+ * SMTPUTF8 (RFC 6531). */
 static bool
 read_email(struct draft *d, struct slice text, const char *pointer, struct draft_mailbox *out)
 {
-    struct mailbox m;
-    enum address_fault fault;
-    if (address_parse(text, d->arena, &m, &fault) != PARSE_OK)
-        return draft_fail(d, "invalid_address", address_fault_text(fault), "%s", pointer);
-    if (m.literal)
-        return draft_fail(d, "invalid_address", "address literals are not accepted", "%s", pointer);
-    if (!canonical(d, &m, out))
-        return d->no_room = true, false;
-    if (!text_is_ascii(out->address))
+    struct api_mailbox m;
+    const char *why;
+    if (!mailbox_read(text, d->arena, &m, &why))
+        return draft_fail(d, "invalid_address", why, "%s", pointer);
+    if (!text_is_ascii(m.address))
         return draft_fail(d, "needs_smtputf8",
                           "a local part beyond ASCII is accepted by /v1/messages/raw only", "%s",
                           pointer);
+    out->address = m.address;
+    out->domain = m.domain;
     return true;
 }
 

@@ -9,7 +9,7 @@
 enum {
     LINE_WANTED = 76, /* RFC 2047 2: lines with encoded words are no longer */
     WORD_FRAME = 12,  /* "=?utf-8?B?" and "?=" */
-    PIECE_LEAST = 12, /* bytes that are worth a word at the end of a line */
+    PIECE_LEAST = 16, /* of base64 that are worth a word at the end of a line */
     WORD_BYTES = 45,  /* 60 in base64, 72 as a word; at most 75 */
 };
 
@@ -52,7 +52,7 @@ put_encoded(struct line *l, struct slice text)
 {
     while (text.n > 0) {
         size_t used = l->column + 1 + WORD_FRAME, bytes = WORD_BYTES;
-        if (used + PIECE_LEAST / 3 * 4 <= LINE_WANTED) /* what is left of the line */
+        if (used + PIECE_LEAST <= LINE_WANTED) /* what is left of the line */
             bytes = (LINE_WANTED - used) / 4 * 3;
         struct slice piece = text_clip(text, bytes < WORD_BYTES ? bytes : WORD_BYTES);
         text = slice_skip(text, piece.n);

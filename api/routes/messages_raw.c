@@ -6,11 +6,11 @@
 #include <string.h>
 
 #include "api/http/query.h"
+#include "api/mailbox.h"
 #include "api/routes/routes.h"
 #include "api/submission.h"
 #include "relay/sys/base/bug.h"
 #include "relay/sys/base/limits.h"
-#include "relay/wire/address.h"
 #include "relay/wire/header.h"
 #include "relay/wire/text.h"
 
@@ -26,27 +26,12 @@ struct raw {
 
 /* ---- the query ---------------------------------------------------------- */
 
-/* Canonical, in the request's arena. */
 static bool
-read_address(struct raw *p, struct slice text, const char *pointer, struct submit_recipient *out)
+read_address(struct raw *p, struct slice text, const char *pointer, struct api_mailbox *out)
 {
-    struct arena *arena = &p->base.request->arena;
-    struct mailbox m;
-    enum address_fault fault = ADDRESS_BUDGET;
-    if (address_parse(text, arena, &m, &fault) != PARSE_OK)
-        return field_errors_add(&p->errors, slice_str(pointer), "invalid_address",
-                                address_fault_text(fault));
-    struct buf canonical;
-    buf_init(&canonical, ADDRESS_PATH_MAX * 2);
-    bool ok = !m.literal && address_format_canonical(&m, &canonical) &&
-              arena_copy(arena, buf_slice(&canonical), &out->address);
-    buf_fini(&canonical);
-    if (!ok)
-        return field_errors_add(&p->errors, slice_str(pointer), "invalid_address",
-                                "the address is not accepted");
-    out->domain = out->address;
-    for (size_t at; (at = slice_find(out->domain, '@')) < out->domain.n;)
-        out->domain = slice_skip(out->domain, at + 1);
+    const char *why;
+    if (!mailbox_read(text, &p->base.request->arena, out, &why))
+        return field_errors_add(&p->errors, slice_str(pointer), "invalid_address", why);
     p->smtputf8 = p->smtputf8 || !text_is_ascii(out->address);
     return true;
 }
@@ -54,7 +39,7 @@ read_address(struct raw *p, struct slice text, const char *pointer, struct submi
 static bool
 add_recipient(struct raw *p, struct slice text)
 {
-    struct submit_recipient to = {.suppressed = false};
+    struct api_mailbox to;
     if (!read_address(p, text, "/to", &to))
         return false;
     for (unsigned i = 0; i < p->recipient_count; i++)
@@ -62,7 +47,8 @@ add_recipient(struct raw *p, struct slice text)
             return true;
     if (p->recipient_count == API_RECIPIENTS_MAX)
         return field_errors_add(&p->errors, SLICE("/to"), "too_many", "too many recipients");
-    p->recipients[p->recipient_count++] = to;
+    p->recipients[p->recipient_count++] =
+        (struct submit_recipient){.address = to.address, .domain = to.domain};
     return true;
 }
 
@@ -78,7 +64,7 @@ read_pair(struct raw *p, const struct query_pair *pair)
         return field_errors_add(&p->errors, slice_str(pointer), "unknown_field",
                                 "only from and to can stand in the query");
     }
-    struct submit_recipient from = {.suppressed = false};
+    struct api_mailbox from;
     if (p->from.n > 0)
         return field_errors_add(&p->errors, SLICE("/from"), "one_sender",
                                 "exactly one sender is needed");

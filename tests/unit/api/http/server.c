@@ -2,6 +2,7 @@
 
 #include <pthread.h>
 #include <stdatomic.h>
+#include <sys/resource.h>
 
 #include "relay/sys/base/bug.h"
 #include "relay/sys/base/limits.h"
@@ -116,11 +117,17 @@ stop(struct http_request *r)
 }
 
 static const struct http_route ROUTES[] = {
-    {"GET", "/hello", 0, NULL, hello},     {"POST", "/echo", ECHO_MAX, admit, echo},
-    {"POST", "/four", 4, NULL, echo},      {"GET", "/items/*", 0, NULL, item},
-    {"PUT", "/items/*", 0, NULL, item},    {"GET", "/items/*/raw", 0, NULL, item},
-    {"GET", "/big", 0, NULL, big},         {"GET", "/wait", 0, NULL, wait_for_release},
-    {"GET", "/release", 0, NULL, release}, {"GET", "/drain", 0, NULL, drain_and_release},
+    {"GET", "/hello", 0, NULL, hello},
+    {"POST", "/echo", ECHO_MAX, admit, echo},
+    {"POST", "/four", 4, NULL, echo},
+    {"POST", "/huge", 1 << 30, NULL, echo},
+    {"GET", "/items/*", 0, NULL, item},
+    {"PUT", "/items/*", 0, NULL, item},
+    {"GET", "/items/*/raw", 0, NULL, item},
+    {"GET", "/big", 0, NULL, big},
+    {"GET", "/wait", 0, NULL, wait_for_release},
+    {"GET", "/release", 0, NULL, release},
+    {"GET", "/drain", 0, NULL, drain_and_release},
     {"GET", "/stop", 0, NULL, stop},
 };
 
@@ -325,6 +332,7 @@ refuses_and_closes(void **state)
         {"POST /four", "Content-Length: 5\r\n\r\nabcde", 413},
         {"POST /four", "Transfer-Encoding: chunked\r\n\r\n5\r\nabcde\r\n0\r\n\r\n", 413},
         {"GET /hello", "Content-Length: 1\r\n\r\na", 413},
+        {"POST /huge", "Content-Length: 268435457\r\n\r\n", 503}, /* over the budget of all */
         {"POST /echo", "Content-Length: 18446744073709551615\r\n\r\n", 400},
         {"POST /echo", "Content-Length: 18446744073709551\r\n\r\n", 413},
         {"POST /echo", "Transfer-Encoding: chunked\r\n\r\n5\r\nabcdeXX0\r\n\r\n", 400},
@@ -477,6 +485,33 @@ waits_for_slow_readers(void **state)
     client_close(&c);
 }
 
+/* At the limit idle connections make room; when none is idle, 503. */
+static void
+makes_room_for_new_connections(void **state)
+{
+    (void)state;
+    static struct client all[HTTP_CONNECTIONS_MAX];
+    struct rlimit files = {4096, 4096};
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &files), 0);
+    for (size_t i = 0; i < ARRAY_LEN(all); i++) {
+        all[i] = client_open(f.port);
+        if (i > 0) /* at work, but for the first: half a request */
+            client_send(&all[i], SLICE("G"));
+    }
+    struct client last = client_open(f.port);
+    request(&last, "GET /wait", "\r\n");
+    wait_until_above(&f.waiting, 0);
+    assert_true(client_at_end(&all[0]));
+    struct client refused = client_open(f.port);
+    struct answer a = ask(&refused, "GET /hello", "\r\n");
+    assert_int_equal(a.status, 503);
+    assert_true(answer_has(&a, "retry-after", "5"));
+    client_close(&refused);
+    for (size_t i = 0; i < ARRAY_LEN(all); i++)
+        client_close(&all[i]);
+    client_close(&last);
+}
+
 static void
 drain_answers_what_is_under_way(void **state)
 {
@@ -516,6 +551,7 @@ main(void)
         SERVER_TEST(tells_the_handler_that_the_client_is_gone),
         SERVER_TEST(survives_clients_that_leave_early),
         SERVER_TEST(waits_for_slow_readers),
+        SERVER_TEST(makes_room_for_new_connections),
         cmocka_unit_test_setup(drain_answers_what_is_under_way, set_up),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
