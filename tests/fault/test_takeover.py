@@ -8,6 +8,28 @@ from support import wait_until
 LEASE_S = 4
 
 
+def owner_of(pid):
+    """The queue owner's name: the last argument of a worker."""
+    return support.command_of(pid).split()[-1]
+
+
+def leases(g):
+    """owner -> number of partitions held"""
+    out, r = {}, g.redis()
+    for p in range(256):
+        owner = (r.hget(f"sp:{{{p}}}:lease", "o") or b"").decode()
+        out[owner] = out.get(owner, 0) + 1
+    return out
+
+
+def wait_balanced(g, workers=2):
+    """Until each worker holds a fair share of the partitions."""
+    def fair():
+        held = leases(g)
+        return all(held.get(owner_of(p), 0) >= 100 // workers * 2 for p in g.children("worker"))
+    wait_until("the workers share the partitions", fair)
+
+
 def copies_by_subject(g):
     out = {}
     for c in g.captures():
@@ -19,6 +41,7 @@ def test_mail_for_the_other_workers_partitions_is_delivered(gateway):
     """A key decides the partition: half of these are accepted by the worker that
     does not own it, and reach the owner through the queue."""
     g = gateway("--workers", "2")
+    wait_balanced(g)
     ids = [g.accepted(http_headers={"Idempotency-Key": f"inbox-{i}"}, subject=f"inbox-{i}")
            for i in range(60)]
     for message_id in ids:
@@ -30,6 +53,7 @@ def test_a_worker_stopped_beyond_its_lease(gateway):
     """Its partitions are taken over; what it had on the wire when it stopped may
     arrive twice, and then it is flagged. When it goes on, its late facts count."""
     g = gateway("--workers", "2")
+    wait_balanced(g)
     ids = {}
     for i in range(20):
         subject = f"slow-{i}"

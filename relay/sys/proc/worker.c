@@ -30,7 +30,8 @@
 #include "relay/sys/proc/child.h"
 
 enum {
-    READY_POLL_MS = 20,
+    READY_POLL_MS = 10,
+    BACKLOG_WAIT_MS = 2000, /* for a queue that is not up yet */
     DRAIN_POLL_MS = 20,
     DRAIN_MAX_MS = 25000, /* ordered; the supervisor kills at 30 s */
     EXIT_SOFTWARE = 70,
@@ -51,8 +52,8 @@ struct worker {
     struct fd_watch *control;
     struct buf control_line;
     struct timer ready_poll, drain_poll;
-    bool draining, said_ready;
-    uint64_t drain_until_ms;
+    bool draining, listening;
+    uint64_t started_ms, drain_until_ms;
     struct queue_close_op closing;
 };
 
@@ -143,11 +144,31 @@ control_readable(void *owner, int fd)
     buf_consume(&w->control_line, buf_slice(&w->control_line).n - in.n);
 }
 
+static int
+open_listeners(struct worker *w, struct err *err)
+{
+    w->listening = true;
+    if (smtp_server_listen(w->smtp, WORKER_FD_SMTP, false, err) != 0 ||
+        smtp_server_listen(w->smtp, WORKER_FD_SMTPS, true, err) != 0)
+        return -1;
+    return api_listen(w->api, WORKER_FD_HTTP, err);
+}
+
+/* Connections wait in the backlog until the queue is up, so that the death of a
+ * worker costs its clients a moment and not a refusal; when Redis stays away
+ * they are let in and told so. */
 static void
 ready_polls(struct timer *t)
 {
     struct worker *w = container_of(t, struct worker, ready_poll);
-    if (queue_status(w->queue) != QUEUE_UP) {
+    struct err err = {0};
+    bool up = queue_status(w->queue) == QUEUE_UP;
+    if (!w->listening && (up || clock_mono_ms() > w->started_ms + BACKLOG_WAIT_MS) &&
+        open_listeners(w, &err) != 0) {
+        LOG(LOG_ERROR, "worker.cannot-listen", LF_ERR(&err));
+        _exit(EXIT_SOFTWARE);
+    }
+    if (!up) {
         timer_start(t, READY_POLL_MS);
         return;
     }
@@ -204,8 +225,8 @@ open_queue(struct worker *w, struct err *err)
     return 0;
 }
 
-static int
-open_doors(struct worker *w, struct err *err)
+static void
+open_doors(struct worker *w)
 {
     const struct config *c = w->cfg->config;
     w->door = submit_door_new(w->loop, c, w->queue, w->signers);
@@ -223,10 +244,6 @@ open_doors(struct worker *w, struct err *err)
                             .door = w->door,
                             .credentials = w->credentials};
     w->api = api_new(&api);
-    if (smtp_server_listen(w->smtp, WORKER_FD_SMTP, false, err) != 0 ||
-        smtp_server_listen(w->smtp, WORKER_FD_SMTPS, true, err) != 0)
-        return -1;
-    return api_listen(w->api, WORKER_FD_HTTP, err);
 }
 
 static void
@@ -252,16 +269,16 @@ int
 worker_run(const struct worker_config *cfg)
 {
     struct err err = {0};
-    struct worker w = {.cfg = cfg, .loop = loop_new()};
+    struct worker w = {.cfg = cfg, .loop = loop_new(), .started_ms = clock_mono_ms()};
     buf_init(&w.control_line, 4 * CONTROL_LINE_MAX);
     timer_init(&w.ready_poll, w.loop, ready_polls);
     timer_init(&w.drain_poll, w.loop, drain_polls);
     w.control = fd_watch_open(w.loop, CHILD_FD_CONTROL, control_readable, &w, &err);
-    if (w.control == NULL || open_network(&w, &err) != 0 || open_queue(&w, &err) != 0 ||
-        open_doors(&w, &err) != 0) {
+    if (w.control == NULL || open_network(&w, &err) != 0 || open_queue(&w, &err) != 0) {
         LOG(LOG_ERROR, "worker.cannot-start", LF_ERR(&err));
         return EXIT_SOFTWARE;
     }
+    open_doors(&w);
     timer_start(&w.ready_poll, 0);
     loop_run(w.loop);
     worker_fini(&w);
