@@ -103,7 +103,7 @@ read_limit(struct http_request *r, unsigned *limit)
         return false;
     if (!query_find(&q, SLICE("limit"), &text))
         return true;
-    if (!slice_to_u64(text, &n) || n == 0 || n > API_SANDBOX_LIST_MAX)
+    if (!slice_to_u64(text, &n) || n == 0 || n > SANDBOX_LIST_MAX)
         return false;
     *limit = (unsigned)n;
     return true;

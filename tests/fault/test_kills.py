@@ -112,6 +112,13 @@ def finish(g, ledger):
     wait_until("all are delivered", all_done, 300)
 
 
+def explain(g, token, message_id):
+    """What the log and the gateway know of a message that went wrong."""
+    print(f"\n{token} {message_id}: {g.message(message_id)}")
+    print("\n".join(x for x in g.log().splitlines() if message_id in x))
+    print([c for c in g.captures() if c["subject"] == token])
+
+
 def test_kills_lose_nothing(gateway):
     g = gateway("--workers", "2", "--signers", "2")
     rng = random.Random(20260101)
@@ -144,6 +151,8 @@ def test_kills_lose_nothing(gateway):
     print(f"\nkills {kills}, messages {MESSAGES}, duplicates {len(doubled)} "
           f"(not flagged: {len(unflagged)}), lost {len(lost)}")
     assert min(kills.values()) >= ROUNDS
+    for token in lost + unflagged:
+        explain(g, token, ledger.accepted[token])
     assert not lost, lost[:10]
     assert not unflagged, unflagged[:10]
     assert g.stop() == 0

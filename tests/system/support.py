@@ -129,20 +129,28 @@ class Gateway:
 
     def kill_all(self):
         """For clean-up: SIGKILL for the program and its children, by id."""
-        if self.process is None:
-            return
-        victims = processes_below(self.process.pid)
-        for pid in [self.process.pid] + victims:
+        victims = self.redis_servers()
+        if self.process is not None:
+            victims += [self.process.pid] + processes_below(self.process.pid)
+        for pid in victims:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
-        self.process.communicate()
+        if self.process is not None:
+            self.process.communicate()
         self.process = None
 
     def children(self, role):
         """Process ids by role: worker, signer, sandbox, redis (the keeper), redis-server."""
-        mark = "redis-server" if role == "redis-server" else f"child {role} "
-        return [p for p in processes_below(self.process.pid) if mark in command_of(p)
-                and (role == "redis-server" or "redis-server" not in command_of(p))]
+        if role == "redis-server":
+            return self.redis_servers()
+        return [p for p in processes_below(self.process.pid)
+                if f"child {role} " in command_of(p)]
+
+    def redis_servers(self):
+        """By the socket in its title: it may outlive its keeper."""
+        return [int(p) for p in os.listdir("/proc") if p.isdigit() and is_alive(p)
+                and command_of(p).startswith("redis-server")
+                and os.path.realpath(self.state) + "/run/" in command_of(p)]
 
     def log(self):
         with open(self.log_path, encoding="utf-8", errors="replace") as f:

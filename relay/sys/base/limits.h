@@ -140,7 +140,6 @@ enum {
     API_JSON_VALUES_MAX = 20000,       /* a tree costs 100 bytes and more for each */
     API_JSON_INLINE_MAX = 256 << 10,   /* larger bodies go to the work pool: 16 ns a byte */
     API_WORK_PENDING_MAX = 64,         /* bodies waiting for the pool; then 503 */
-    API_SANDBOX_LIST_MAX = 10000,      /* captures in one answer: all that are kept */
     API_ANSWER_MAX = 16 << 20,         /* a status of 1000 recipients, a list of captures */
     API_CLOCK_ADVANCE_DAYS_MAX = 3650, /* in one step; the schedule never runs out of years */
 
@@ -194,7 +193,7 @@ enum {
     SANDBOX_BATCH_CAPTURES_MAX = 64,    /* files that are synced as one batch */
     SANDBOX_META_LINE_MAX = 1 << 19,    /* first line of a capture: 1000 recipients fit */
     SANDBOX_SUBJECT_MAX = 998,          /* bytes of the subject that are shown */
-    SANDBOX_LIST_MAX = 1000,            /* captures in one listing */
+    SANDBOX_LIST_MAX = 10000,           /* captures in one listing: all that are kept */
     /* Connections */
     STREAM_READ_MIN = 4 << 10,          /* first read of an idle connection: what it costs us */
     STREAM_READ_MAX = 64 << 10,         /* one read of a busy one */
