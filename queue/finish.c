@@ -116,6 +116,19 @@ add_debt(struct queue_finish_state *s)
 
 static void on_finished(struct link_cmd *c);
 
+/* A late fact does not move what somebody else has scheduled. */
+static int64_t
+next_due(const struct queue_finish_state *s)
+{
+    bool merged = strcmp(s->mode, "merged") == 0;
+    if (!record_is_schedulable(s->current))
+        return 0;
+    if (merged && s->current->due_unix_ms > 0)
+        return s->current->due_unix_ms;
+    int64_t at = s->op->retry_at_unix_ms;
+    return at > 0 ? at : clock_sched_unix_ms(); /* never left outside of the schedule */
+}
+
 static void
 finish_send(struct queue_finish_state *s)
 {
@@ -129,7 +142,7 @@ finish_send(struct queue_finish_state *s)
     link_arg(c, slice_from(job->member, job->member_n));
     link_arg_int(c, job->delivery.index);
     link_arg(c, slice_from(job->attempt.id, sizeof job->attempt.id));
-    s->current->due_unix_ms = record_is_schedulable(s->current) ? s->op->retry_at_unix_ms : 0;
+    s->current->due_unix_ms = next_due(s);
     add_record(s);
     link_arg_str(c, s->mode);
     add_due(s);
