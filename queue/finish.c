@@ -259,8 +259,8 @@ queue_finish_start(struct queue_finish_op *op, struct queue *q, struct queue_job
     s->owed = calloc(n > 0 ? n : 1, sizeof *s->owed);
     BUG_ON(s->owed == NULL);
     arena_init(&s->arena, MERGE_MEMORY_MAX);
-    s->mode = job->sm.state == JOB_INTENDED ? "attempt" : "direct";
-    if (job->sm.state != JOB_INTENDED)
+    s->mode = job->sm.state == JOB_OUT ? "direct" : "attempt";
+    if (job->sm.state == JOB_OUT)
         random_bytes(job->attempt.id, sizeof job->attempt.id);
     else
         job->delivery.crashes = 0;
