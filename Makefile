@@ -71,9 +71,10 @@ build/$(1)/libsupport.a: $$(UNIT_SUPPORT:%.c=build/$(1)/%.o)
 build/$(1)/tests/unit/%: build/$(1)/tests/unit/%.o build/$(1)/libsupport.a build/$(1)/libstagepost.a
 	$$(CC_$(1)) $$(LDFLAGS_$(1)) -o $$@ $$^ $$(LIBS) -lcmocka
 
-# The library comes first: what stands in for the queue elsewhere must not here.
-build/$(1)/tests/unit/queue/%: build/$(1)/tests/unit/queue/%.o build/$(1)/libstagepost.a build/$(1)/libsupport.a
-	$$(CC_$(1)) $$(LDFLAGS_$(1)) -o $$@ $$^ build/$(1)/libstagepost.a $$(LIBS) -lcmocka
+# Only their own support: the others stand in for the queue.
+QUEUE_SUPPORT_$(1) := build/$(1)/tests/unit/support/queue_world.o build/$(1)/tests/unit/support/redis.o
+build/$(1)/tests/unit/queue/%: build/$(1)/tests/unit/queue/%.o $$(QUEUE_SUPPORT_$(1)) build/$(1)/libstagepost.a
+	$$(CC_$(1)) $$(LDFLAGS_$(1)) -o $$@ $$^ $$(LIBS) -lcmocka
 
 unit-$(1)-bins: $$(UNIT_SRC:%.c=build/$(1)/%)
 .PHONY: unit-$(1)-bins

@@ -7,8 +7,9 @@
 
 #include "queue/job.h"
 
-/* The job's intent may or may not have been recorded: undoes it, for as long as
- * Redis takes to answer, then forgets the job. */
+/* The job's intent was recorded and came to nothing, or may or may not have been
+ * recorded: undoes it, for as long as Redis takes to answer, then forgets the
+ * job. */
 void attempt_take_back(struct queue_job *job);
 
 #endif

@@ -35,7 +35,7 @@ struct partition {
     struct queue *q;
     unsigned number;
     /* Lease (lease.c). */
-    bool held, leaving;
+    bool held, leaving, release_next;
     uint64_t epoch;
     uint64_t renewed_ms; /* when the last renewal that succeeded was sent */
     uint64_t taken_ms;   /* when it was taken */

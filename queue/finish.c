@@ -116,6 +116,19 @@ add_debt(struct queue_finish_state *s)
 
 static void on_finished(struct link_cmd *c);
 
+/* A late fact does not move what somebody else has scheduled. */
+static int64_t
+next_due(const struct queue_finish_state *s)
+{
+    bool merged = strcmp(s->mode, "merged") == 0;
+    if (!record_is_schedulable(s->current))
+        return 0;
+    if (merged && s->current->due_unix_ms > 0)
+        return s->current->due_unix_ms;
+    int64_t at = s->op->retry_at_unix_ms;
+    return at > 0 ? at : clock_sched_unix_ms(); /* never left outside of the schedule */
+}
+
 static void
 finish_send(struct queue_finish_state *s)
 {
@@ -129,7 +142,7 @@ finish_send(struct queue_finish_state *s)
     link_arg(c, slice_from(job->member, job->member_n));
     link_arg_int(c, job->delivery.index);
     link_arg(c, slice_from(job->attempt.id, sizeof job->attempt.id));
-    s->current->due_unix_ms = record_is_schedulable(s->current) ? s->op->retry_at_unix_ms : 0;
+    s->current->due_unix_ms = next_due(s);
     add_record(s);
     link_arg_str(c, s->mode);
     add_due(s);
@@ -246,8 +259,8 @@ queue_finish_start(struct queue_finish_op *op, struct queue *q, struct queue_job
     s->owed = calloc(n > 0 ? n : 1, sizeof *s->owed);
     BUG_ON(s->owed == NULL);
     arena_init(&s->arena, MERGE_MEMORY_MAX);
-    s->mode = job->sm.state == JOB_INTENDED ? "attempt" : "direct";
-    if (job->sm.state != JOB_INTENDED)
+    s->mode = job->sm.state == JOB_OUT ? "direct" : "attempt";
+    if (job->sm.state == JOB_OUT)
         random_bytes(job->attempt.id, sizeof job->attempt.id);
     else
         job->delivery.crashes = 0;

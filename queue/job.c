@@ -25,11 +25,11 @@ static const struct sm_row JOB_ROWS[JOB_STATE_COUNT] = {
                        .next = SM_TO(JOB_INTENDED) | SM_TO(JOB_OUT) | SM_TO(JOB_DOUBTFUL)},
     [JOB_INTENDED] = {.name = "intended",
                       .doing = "being attempted",
-                      .next = SM_TO(JOB_FINISHING),
+                      .next = SM_TO(JOB_FINISHING) | SM_TO(JOB_RETURNING),
                       .may_be_delivered = true},
     [JOB_DOUBTFUL] = {.name = "doubtful",
                       .doing = "not knowing whether the intent was recorded",
-                      .next = SM_TO(JOB_RETURNING)},
+                      .next = SM_TO(JOB_RETURNING) | SM_TO(JOB_FINISHING)},
     [JOB_RETURNING] = {.name = "returning", .doing = "taking the intent back", .next = 0},
     [JOB_FINISHING] = {.name = "finishing",
                        .doing = "recording the outcome",
@@ -401,7 +401,7 @@ queue_job_release(struct queue *q, struct queue_job *job, uint64_t delay_ms)
     struct partition *p = job_partition(job);
     lane_rest(job->lane, delay_ms > RELEASE_LEAST_MS ? delay_ms : RELEASE_LEAST_MS);
     job->lane->aside[p->number / BITS] |= 1ull << (p->number % BITS);
-    if (job->sm.state == JOB_DOUBTFUL) {
+    if (job->sm.state == JOB_DOUBTFUL || job->sm.state == JOB_INTENDED) {
         attempt_take_back(job);
         return;
     }

@@ -30,6 +30,7 @@ enum {
 };
 
 static void start_watch(struct partition *p);
+static void release_last(struct partition *p, bool link_works);
 
 bool
 lease_is_fresh(const struct partition *p)
@@ -205,6 +206,10 @@ static void
 on_renewed(struct link_cmd *c)
 {
     struct partition *p = container_of(c, struct partition, lease_cmd);
+    if (p->release_next) {
+        release_last(p, c->outcome == LINK_ANSWERED);
+        return;
+    }
     if (c->outcome != LINK_ANSWERED || !p->held)
         return;
     if (!resp_is(resp_at(c->reply, 0), "OK")) {
@@ -374,6 +379,18 @@ on_released_last(struct link_cmd *c)
     q->each_released(q);
 }
 
+static void
+release_last(struct partition *p, bool link_works)
+{
+    p->release_next = false;
+    if (p->held && link_works) {
+        start_release(p, on_released_last);
+        return;
+    }
+    p->q->releasing--;
+    p->q->each_released(p->q);
+}
+
 void
 lease_release_all(struct queue *q, void (*each)(struct queue *q))
 {
@@ -381,9 +398,12 @@ lease_release_all(struct queue *q, void (*each)(struct queue *q))
     timer_cancel(&q->tick);
     for (unsigned i = 0; i < QUEUE_PARTITIONS; i++) {
         struct partition *p = &q->partitions[i];
-        if (!p->held || link_cmd_active(&p->lease_cmd))
-            continue; /* a renewal under way: the next owner waits for L */
+        if (!p->held)
+            continue;
         q->releasing++;
-        start_release(p, on_released_last);
+        if (link_cmd_active(&p->lease_cmd))
+            p->release_next = true; /* behind the renewal that is under way */
+        else
+            start_release(p, on_released_last);
     }
 }

@@ -248,9 +248,10 @@ struct queue_finish_op {
 };
 void queue_finish_start(struct queue_finish_op *op, struct queue *q, struct queue_job *job);
 
-/* Gives a job back unchanged and without an intent; it comes again after at
- * least delay_ms (site busy, drain), and so does everything of the same next
- * hop, tenant and class. Not durable, costs nothing. */
+/* Gives a job back unchanged; it comes again after at least delay_ms (site busy,
+ * drain), and so does everything of the same next hop, tenant and class. Not
+ * durable, costs nothing; only an intent is taken back by a script. For jobs of
+ * which nothing was sent: after a final dot only an outcome will do. */
 void queue_job_release(struct queue *q, struct queue_job *job, uint64_t delay_ms);
 
 /* ---- notices ------------------------------------------------------------ */

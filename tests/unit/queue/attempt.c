@@ -116,6 +116,47 @@ an_intent_without_the_lease_is_stale(void **state)
     queue_job_release(w->a.q, job, 0);
 }
 
+/* Nothing was sent: the attempt is undone, not counted and not uncertain. */
+static void
+a_release_takes_the_intent_back(void **state)
+{
+    struct world *w = *state;
+    struct msg_id id = commit_one(w, &w->a, 5);
+    struct queue_job *job = worker_job(w, &w->a);
+    assert_int_equal(job_intend(w, &w->a, job), QUEUE_INTENT_OK);
+    queue_job_release(w->a.q, job, 50);
+    job = worker_job(w, &w->a);
+    assert_int_equal(queue_job_delivery(job)->attempts, 0);
+    assert_false(queue_job_delivery(job)->targets[0].uncertain);
+    struct queue_depth d = world_depth(w, &w->a);
+    assert_int_equal(d.inflight, 0);
+    assert_int_equal(d.scheduled, 1);
+    assert_int_equal(job_intend(w, &w->a, job), QUEUE_INTENT_OK);
+    assert_false(job_end(w, &w->a, job, QUEUE_DELIVERED));
+    assert_int_equal(target_of(w, &w->a, id, 0).attempts, 1);
+}
+
+/* An outcome is recorded whether or not its intent was. */
+static void
+a_doubtful_intent_can_be_finished(void **state)
+{
+    struct world *w = *state;
+    w->a.cfg.commit_timeout_ms = 300;
+    w->a.cfg.lease_ms = 4000;
+    worker_open(w, &w->a);
+    WORLD_UNTIL(w, queue_partitions_held(w->a.q) == QUEUE_PARTITIONS);
+    struct msg_id id = commit_one(w, &w->a, 5);
+    struct queue_job *job = worker_job(w, &w->a);
+    redis_pause(&w->redis);
+    assert_int_equal(job_intend(w, &w->a, job), QUEUE_INTENT_AWAY);
+    redis_resume(&w->redis);
+    job_end(w, &w->a, job, QUEUE_BOUNCED);
+    assert_int_equal(target_of(w, &w->a, id, 0).state, QUEUE_BOUNCED);
+    struct queue_depth d = world_depth(w, &w->a);
+    assert_int_equal(d.scheduled + d.inflight, 0);
+    assert_int_equal(d.notices, 1);
+}
+
 /* The link dies with the intent on it: whether it was recorded is not known. */
 static void
 a_doubtful_intent_is_taken_back(void **state)
@@ -237,7 +278,9 @@ main(void)
         ONE(a_held_delivery_leaves_the_schedule_and_stays),
         ONE(an_intent_on_an_old_record_is_stale),
         ONE(an_intent_without_the_lease_is_stale),
+        ONE(a_release_takes_the_intent_back),
         BARE(a_doubtful_intent_is_taken_back),
+        BARE(a_doubtful_intent_can_be_finished),
         BARE(outcomes_survive_a_redis_that_is_away),
         ONE(killed_links_under_deliveries_lose_and_double_nothing),
         ONE(scripts_that_redis_forgot_are_sent_again),
