@@ -105,8 +105,10 @@ client_judge_starttls(struct client *c, const struct reply *r)
         return;
     if (seen == SEEN_OK && r->code == 220) {
         client_move(c, CLIENT_HANDSHAKE);
-        stream_start_tls(c->stream, &c->tls, c->env->tls, slice_str(c->mx),
-                         clock_scaled_ms(CLIENT_TLS_MS), on_handshake);
+        /* RFC 6066 3: names only, no address literals. */
+        struct slice name = c->mx[0] == '[' ? SLICE_NONE : slice_str(c->mx);
+        stream_start_tls(c->stream, &c->tls, c->env->tls, name, clock_scaled_ms(CLIENT_TLS_MS),
+                         on_handshake);
         return;
     }
     if (outcome_rule(PHASE_STARTTLS, seen)->scope == SCOPE_NONE)

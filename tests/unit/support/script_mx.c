@@ -221,15 +221,21 @@ script_mx_add(struct script_mx *mx, const struct mx_step *steps)
 }
 
 void
-script_mx_close(struct script_mx *mx)
+script_mx_reset(struct script_mx *mx)
 {
-    listener_close(mx->listener);
     LIST_EACH(&mx->sessions, n)
     {
         struct session *s = container_of(n, struct session, node);
         stream_abort(s->stream);
         end(s);
     }
+}
+
+void
+script_mx_close(struct script_mx *mx)
+{
+    listener_close(mx->listener);
+    script_mx_reset(mx);
     buf_fini(&mx->heard);
     buf_fini(&mx->text);
 }

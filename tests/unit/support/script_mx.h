@@ -48,6 +48,8 @@ struct script_mx {
 void script_mx_open(struct script_mx *mx, struct loop *l);
 void script_mx_add(struct script_mx *mx, const struct mx_step *steps);
 void script_mx_close(struct script_mx *mx);
+/* Resets the connections that are open now. */
+void script_mx_reset(struct script_mx *mx);
 bool script_mx_heard(const struct script_mx *mx, const char *line);
 
 #endif

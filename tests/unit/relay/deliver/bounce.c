@@ -186,7 +186,11 @@ test_report(void **state)
     /* Signed for the domain of its From. */
     assert_string_equal(sign_domain, "example.org");
     assert_true(has(r->head, "DKIM-Signature"));
-    /* The text. */
+    /* The text; its id is the topmost thing in it. */
+    char received[128], id[ID_TEXT_BYTES + 1];
+    id_format(r->message.id, id);
+    snprintf(received, sizeof received, "Received: by gateway.test id %s;\r\n\t", id);
+    assert_true(slice_starts(r->text, slice_str(received)));
     assert_true(has(r->text, "From: ") && has(r->text, "mailer-daemon@example.org"));
     assert_true(has(r->text, "To: ") && has(r->text, "sender@example.org"));
     assert_true(has(r->text, "Auto-Submitted: auto-replied"));

@@ -494,6 +494,20 @@ static const struct refusal refusals[] = {
       {RCPT_AGAIN, OUTCOME_TEMP, 452},
       {RCPT_AGAIN, OUTCOME_TEMP, 452}},
      true},
+    {"too many, and then DATA is refused: nothing is left to come again now",
+     {FULL_EHLO, GROUP_OF_3, SAY("250 ok\r\n250 ok\r\n452 4.5.3 many\r\n452 many\r\n451 no\r\n"),
+      HEAR("RSET"), SAY("250 ok\r\n"), END},
+     3,
+     {{RCPT_SETTLED, OUTCOME_TEMP, 451},
+      {RCPT_SETTLED, OUTCOME_TEMP, 452},
+      {RCPT_SETTLED, OUTCOME_TEMP, 452}},
+     true},
+    {"too many, and then the host wants no more: all of them to another host",
+     {FULL_EHLO, GROUP_OF_3, SAY("250 ok\r\n250 ok\r\n452 4.5.3 many\r\n452 many\r\n421 no\r\n"),
+      HANG_UP},
+     3,
+     {{RCPT_OPEN, 0, 0}, {RCPT_OPEN, 0, 0}, {RCPT_OPEN, 0, 0}},
+     false},
     {"452 to the first recipient, or for a full mailbox, is only that",
      {FULL_EHLO, GROUP_OF_3,
       SAY("250 ok\r\n452 4.5.3 many\r\n250 ok\r\n452 4.2.2 full\r\n354 \r\n"), TEXT,
@@ -960,10 +974,7 @@ test_leaving_in_every_state(void **state)
             if (s == CLIENT_FINAL) { /* too late to withdraw: the peer must end it */
                 run_until_flag(t.p.loop, &t.p.left);
                 assert_false(t.p.done);
-                script_mx_close(&t.p.mx);
-                struct tls_context *tls = t.p.mx.tls;
-                script_mx_open(&t.p.mx, t.p.loop);
-                t.p.mx.tls = tls;
+                script_mx_reset(&t.p.mx);
                 probe_finish(&t.p);
                 assert_rcpt(&t.p, 0, RCPT_SETTLED, OUTCOME_UNCERTAIN, 0);
             } else {
@@ -975,6 +986,100 @@ test_leaving_in_every_state(void **state)
         assert_true(t.p.left);
         tls_fini(&t);
     }
+}
+
+/* ---- any peer at all -------------------------------------------------------------- */
+
+static uint32_t
+next_random(uint32_t *seed) /* xorshift: the same games in every run */
+{
+    *seed ^= *seed << 13;
+    *seed ^= *seed >> 17;
+    *seed ^= *seed << 5;
+    return *seed;
+}
+
+static void
+random_script(struct mx_step *steps, unsigned count, uint32_t *seed)
+{
+    static const struct mx_step vocabulary[] = {
+        SAY("220 mx\r\n"),
+        SAY("250-mx\r\n250 PIPELINING\r\n"),
+        SAY("250 ok\r\n"),
+        SAY("250 ok\r\n250 ok\r\n354 go\r\n"),
+        SAY("354 go\r\n"),
+        SAY("421 out\r\n"),
+        SAY("451 later\r\n"),
+        SAY("550 no\r\n"),
+        SAY("250-"),
+        SAY("\r\n"),
+        SAY("junk \x01\xff\r\n"),
+        HEAR(""),
+        HEAR(""),
+        HEAR(""),
+        TEXT,
+        HANG_UP,
+        RESET,
+    };
+    static const struct mx_step usual[] = {
+        FULL_EHLO, GROUP_OF_3, SAY("250 ok\r\n250 ok\r\n250 ok\r\n250 ok\r\n354 go\r\n"), TEXT,
+        SAY("250 ok\r\n")};
+    for (unsigned i = 0; i + 1 < count; i++) {
+        bool keeps_to_it = i < ARRAY_LEN(usual) && next_random(seed) % 8 != 0;
+        steps[i] = keeps_to_it ? usual[i] : vocabulary[next_random(seed) % ARRAY_LEN(vocabulary)];
+    }
+    steps[count - 1] = (struct mx_step)HANG_UP;
+}
+
+/* Where both wait for each other, the peer goes. */
+static bool
+settled_or_pushed(void *arg)
+{
+    enum { PATIENCE_LOOKS = 20 };
+    struct probe *p = arg;
+    if (!p->sending && probe_settled(p))
+        return true;
+    if (++p->looks % PATIENCE_LOOKS == 0)
+        script_mx_reset(&p->mx);
+    return false;
+}
+
+/* Whatever a peer does: every recipient has a result, delivered is said only
+ * after a dot, and everything ends. */
+static void
+test_random_peers(void **state)
+{
+    enum { GAMES = 400, STEPS = 24 };
+    uint32_t seed = 20261123;
+    unsigned delivered = 0, uncertain = 0, opened = 0;
+    (void)state;
+    for (unsigned game = 0; game < GAMES; game++) {
+        struct mx_step steps[STEPS];
+        struct probe p;
+        random_script(steps, STEPS, &seed);
+        begin(&p, steps);
+        probe_open(&p);
+        run_until(p.loop, settled_or_pushed, &p);
+        while (p.ready) {
+            opened++;
+            probe_start(&p, 3);
+            run_until(p.loop, settled_or_pushed, &p);
+            assert_true(p.done);
+            for (unsigned i = 0; i < 3; i++) {
+                if (p.rcpts[i].result == RCPT_OPEN)
+                    continue;
+                enum outcome o = p.rcpts[i].verdict.outcome;
+                delivered += o == OUTCOME_DELIVERED;
+                uncertain += o == OUTCOME_UNCERTAIN;
+                if (o == OUTCOME_DELIVERED || o == OUTCOME_UNCERTAIN)
+                    assert_true(p.op.dot_sent && p.rcpts[i].accepted);
+                if (o == OUTCOME_PERM)
+                    assert_true(p.rcpts[i].verdict.code >= 500);
+            }
+        }
+        probe_fini(&p);
+    }
+    assert_true(delivered > 20 && uncertain > 20 && opened > 100); /* the games are worth playing */
 }
 
 static void
@@ -1016,6 +1121,7 @@ main(void)
         cmocka_unit_test(test_unfit_recipients_do_not_stop_the_others),
         cmocka_unit_test(test_unsolicited_while_idle),
         cmocka_unit_test(test_leaving_in_every_state),
+        cmocka_unit_test(test_random_peers),
         cmocka_unit_test(test_every_state_was_entered),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -27,7 +27,7 @@ struct probe {
     struct client_send_op op;
     bool sending, done;
     bool permit; /* may_send_dot's answer */
-    unsigned asked;
+    unsigned asked, looks;
     /* Leaves in this state (client_free or client_withdraw); CLIENT_STATES: never. */
     enum client_state leave_in;
     struct deferred leave;
