@@ -53,8 +53,10 @@ count(const struct http_request *r, unsigned status)
         [2] = METRIC_HTTP_2XX, [4] = METRIC_HTTP_4XX, [5] = METRIC_HTTP_5XX};
     if (status / 100 == 2 || status / 100 == 4 || status / 100 == 5)
         metrics_add(BY_CLASS[status / 100], 1);
-    LOG(LOG_INFO, "http.request", LF_STR("request", r->id), LF_S("method", r->head.method),
-        LF_S("path", r->head.path), LF_U("status", status),
+    /* Polling (health, metrics, a status) would drown everything else. */
+    bool reads = !slice_eq(r->head.method, SLICE("POST"));
+    LOG(reads && status < 400 ? LOG_DEBUG : LOG_INFO, "http.request", LF_STR("request", r->id),
+        LF_S("method", r->head.method), LF_S("path", r->head.path), LF_U("status", status),
         LF_U("us", clock_mono_us() - r->started_us));
 }
 
