@@ -438,3 +438,9 @@ attempt_next_hop(const struct attempt *a)
 {
     return delivery_of(a)->next_hop;
 }
+
+enum queue_class
+attempt_class(const struct attempt *a)
+{
+    return queue_job_message(a->job)->klass;
+}

@@ -42,6 +42,7 @@ struct attempt *attempt_new(struct attempt_env *env, struct queue_job *job);
 struct list_node *attempt_node(struct attempt *a);
 struct attempt *attempt_from_node(struct list_node *n);
 struct slice attempt_next_hop(const struct attempt *a);
+enum queue_class attempt_class(const struct attempt *a);
 
 /* On a connection that is CLIENT_READY: after attempt_new(), after on_move, and
  * for each on_ready of the connection that it has not left. */

@@ -21,12 +21,15 @@
 #define uthash_fatal(msg) bug_abort(__FILE__, __LINE__, msg)
 #include <uthash.h>
 
+enum { SITE_CLASSES = QUEUE_BULK + 1 };
+
 struct site {
     struct sites *sites;
     struct route route; /* the newest */
     unsigned refs;
-    struct list ready; /* attempts, in order */
-    unsigned ready_count;
+    struct list ready[SITE_CLASSES]; /* attempts, in order */
+    unsigned ready_of[SITE_CLASSES], ready_count;
+    unsigned overtaken; /* times in a row that bulk has waited for the other class */
     struct list dials, conns;
     struct list idle; /* pool entries of conns */
     unsigned dialing, open;
@@ -61,27 +64,48 @@ static void dispatch(struct site *site);
 /* ---- the ready list ------------------------------------------------------ */
 
 static void
+ready_count_in(struct site *site, enum queue_class class)
+{
+    site->ready_of[class]++;
+    site->ready_count++;
+}
+
+static void
 ready_push(struct site *site, struct attempt *a)
 {
-    list_push(&site->ready, attempt_node(a));
-    site->ready_count++;
+    list_push(&site->ready[attempt_class(a)], attempt_node(a));
+    ready_count_in(site, attempt_class(a));
 }
 
 static void
 ready_push_front(struct site *site, struct attempt *a)
 {
-    list_push_front(&site->ready, attempt_node(a));
-    site->ready_count++;
+    list_push_front(&site->ready[attempt_class(a)], attempt_node(a));
+    ready_count_in(site, attempt_class(a));
+}
+
+/* Transactional mail overtakes bulk, which keeps one turn in SITE_BULK_TURN. */
+static enum queue_class
+ready_class(struct site *site)
+{
+    bool both = site->ready_of[QUEUE_TRANSACTIONAL] > 0 && site->ready_of[QUEUE_BULK] > 0;
+    if (!both)
+        return site->ready_of[QUEUE_BULK] > 0 ? QUEUE_BULK : QUEUE_TRANSACTIONAL;
+    if (++site->overtaken < SITE_BULK_TURN)
+        return QUEUE_TRANSACTIONAL;
+    site->overtaken = 0;
+    return QUEUE_BULK;
 }
 
 static struct attempt *
 ready_pop(struct site *site)
 {
-    struct list_node *n = list_pop(&site->ready);
-    if (n == NULL)
+    if (site->ready_count == 0)
         return NULL;
+    enum queue_class class = ready_class(site);
+    site->ready_of[class]--;
     site->ready_count--;
-    return attempt_from_node(n);
+    return attempt_from_node(list_pop(&site->ready[class]));
 }
 
 /* ---- health ------------------------------------------------------------- */
@@ -385,7 +409,7 @@ site_add(struct site *site, struct attempt *a)
         attempt_give_back(a, 0);
     } else if (down_ms > 0) {
         attempt_give_back(a, down_ms + 1);
-    } else if (site->ready_count >= SITE_READY_MAX) {
+    } else if (site->ready_of[attempt_class(a)] >= SITE_READY_MAX) {
         bool moving = clock_mono_ms() - site->moved_ms < SITE_STUCK_DELAY_MS;
         attempt_give_back(a, moving ? SITE_MOVING_DELAY_MS : SITE_STUCK_DELAY_MS);
     } else {
@@ -406,7 +430,8 @@ sites_get(struct sites *s, const struct route *route)
         BUG_ON(site == NULL);
         site->sites = s;
         site->limit = s->config->site_connections_max;
-        list_init(&site->ready);
+        for (int i = 0; i < SITE_CLASSES; i++)
+            list_init(&site->ready[i]);
         list_init(&site->dials);
         list_init(&site->conns);
         list_init(&site->idle);

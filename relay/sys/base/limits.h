@@ -91,7 +91,8 @@ enum {
     EVENT_BYTES_MAX = 3 << 20,      /* one attempt at SMTP_RECIPIENTS_MAX recipients */
     POOL_IDLE_MS = 10000,           /* an idle connection is kept for its site */
     SITE_BACKOFF_MS = 3000,         /* nothing is tried after all hosts failed */
-    SITE_READY_MAX = 500,           /* attempts waiting in memory; the rest goes back */
+    SITE_READY_MAX = 500,           /* attempts of a class waiting in memory; the rest goes back */
+    SITE_BULK_TURN = 5,             /* bulk has every fifth turn while transactional mail waits */
     SITE_MOVING_DELAY_MS = 100,     /* for what goes back while the site takes mail */
     SITE_STUCK_DELAY_MS = 2000,     /* and while it does not */
     SITE_EARN_SUCCESSES = 10,       /* deliveries for one more connection after a complaint */

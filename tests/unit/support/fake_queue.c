@@ -137,6 +137,7 @@ fake_job_new(struct queue *q, const struct fake_job_spec *spec)
         .target_count = spec->targets};
     job->message = (struct queue_message){.id = id_new(7),
                                           .tenant = SLICE("tenant"),
+                                          .klass = spec->klass,
                                           .created_unix_ms = now,
                                           .envelope = keep(q, spec->envelope),
                                           .deliveries = &job->delivery,

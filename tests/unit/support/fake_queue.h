@@ -64,6 +64,7 @@ struct fake_job_spec {
     bool not_in_memory;      /* must be loaded first */
     int64_t expires_unix_ms; /* 0: in a day */
     uint32_t attempts;       /* made before */
+    enum queue_class klass;
 };
 struct queue_job *fake_job_new(struct queue *q, const struct fake_job_spec *spec);
 

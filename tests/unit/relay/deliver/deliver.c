@@ -49,7 +49,7 @@ struct bench {
     unsigned hosts; /* of every route */
     /* What routes say. */
     enum route_verdict verdict;
-    bool routes_wait;
+    bool routes_wait, one_site;
     unsigned routes;
     char envelope[512];
     size_t envelope_bytes;
@@ -76,7 +76,7 @@ fill_route(struct route *r, const char *domain)
         return;
     }
     snprintf(r->site_key, sizeof r->site_key, "%s",
-             strncmp(domain, "other", 5) == 0 ? "other" : "site");
+             !bench->one_site && strncmp(domain, "other", 5) == 0 ? "other" : "site");
     for (unsigned i = 0; i < bench->hosts; i++) {
         struct route_host *h = &r->hosts[r->host_count++];
         snprintf(h->name, sizeof h->name, "mx%u.test", i);
@@ -389,6 +389,51 @@ test_site_is_full(void **state)
     assert_int_equal(b.queue.ends[0].delay_ms, SITE_STUCK_DELAY_MS);
     b.queue.end_count = 0;
     b.queue.forgets_ends = true; /* draining gives all of them back */
+    bench_fini(&b);
+}
+
+/* What is heard of the local parts, in order: 't' transactional, 'b' bulk. */
+static void
+order_heard(const struct bench *b, char *out, size_t cap)
+{
+    struct slice all = buf_slice(&b->mx[0].heard);
+    size_t n = 0;
+    while (all.n > 0) {
+        struct slice line = slice_cut_at(&all, '\n');
+        if (slice_starts(line, SLICE("RCPT TO:<")) && n + 1 < cap)
+            out[n++] = slice_find_slice(line, SLICE("@other")) < line.n ? 't' : 'b';
+    }
+    out[n] = '\0';
+}
+
+/* A password reset does not wait behind a newsletter; the newsletter goes on. */
+static void
+test_transactional_overtakes_bulk(void **state)
+{
+    static struct mx_step script[3 + 6 * 17 + 1];
+    static const struct mx_step ehlo[] = {EHLO}, mail[] = {GOOD_MAIL};
+    struct bench b;
+    unsigned n = 0;
+    char order[32];
+    (void)state;
+    for (size_t i = 0; i < ARRAY_LEN(ehlo); i++)
+        script[n++] = ehlo[i];
+    for (int m = 0; m < 16; m++)
+        for (size_t i = 0; i < ARRAY_LEN(mail); i++)
+            script[n++] = mail[i];
+    assert_true(n < ARRAY_LEN(script));
+    bench_init(&b, 1);
+    b.one_site = true;
+    b.config.site_connections_max = 1;
+    script_mx_add(&b.mx[0], script);
+    bench_start(&b);
+    for (int i = 0; i < 8; i++)
+        give(&b, JOB(.klass = QUEUE_BULK));
+    for (int i = 0; i < 8; i++)
+        give(&b, JOB(.next_hop = "other.test"));
+    wait_ends(&b, 16);
+    order_heard(&b, order, sizeof order);
+    assert_string_equal(order, "ttttbttttbbbbbbb");
     bench_fini(&b);
 }
 
@@ -877,6 +922,7 @@ main(void)
         cmocka_unit_test(test_connection_is_reused),
         cmocka_unit_test(test_worn_connection),
         cmocka_unit_test(test_site_is_full),
+        cmocka_unit_test(test_transactional_overtakes_bulk),
         cmocka_unit_test(test_many_recipients),
         cmocka_unit_test(test_too_many_recipients),
         cmocka_unit_test(test_mixed_results),
