@@ -352,6 +352,68 @@ a_cancelled_commit_stays_committed(void **state)
     queue_job_release(w->a.q, worker_job(w, &w->a), 0);
 }
 
+/* The client leaves while its large body is compressed: nothing was sent yet. */
+static void
+a_commit_cancelled_while_packing_is_not_sent(void **state)
+{
+    struct world *w = *state;
+    struct mail mail;
+    struct slice noise = random_body(4 << 20);
+    mail_init(&mail, 11, "");
+    mail_body(&mail, noise);
+    mail_add(&mail, "example.org", "user@example.org");
+    mail_start(&mail, &w->a);
+    queue_commit_cancel(&mail.op);
+    WORLD_UNTIL(w, mail.done && !queue_busy(w->a.q));
+    assert_int_equal(mail.op.result, QUEUE_OUTCOME_UNKNOWN);
+    assert_false(message_exists(w, mail.m.id));
+    assert_int_equal(redis_count_keys(&w->redis, "sp:*:b:*"), 0);
+    mail_fini(&mail);
+    free((char *)(uintptr_t)noise.p);
+}
+
+static void
+a_cancelled_load_ends_once_and_leaves_the_job(void **state)
+{
+    struct world *w = *state;
+    commit_one(w, &w->a, 11);
+    struct queue_job *job = worker_job(w, &w->a);
+    struct loading l = {.op.done = on_loaded};
+    redis_pause(&w->redis);
+    queue_load_start(&l.op, w->a.q, job);
+    queue_load_cancel(&l.op);
+    WORLD_UNTIL(w, l.done);
+    assert_int_equal(l.op.err.code, ERR_CANCELLED);
+    l.done = false;
+    queue_job_release(w->a.q, job, 0); /* the load under way must not miss it */
+    redis_resume(&w->redis);
+    job = worker_job(w, &w->a);
+    assert_false(l.done);
+    expect_body(w, job, SLICE("Subject: one\r\n\r\nbody\r\n"));
+    queue_job_release(w->a.q, job, 0);
+}
+
+/* A chunk is gone: the delivery is put away, not retried for ever. */
+static void
+a_body_that_is_lost_is_put_away(void **state)
+{
+    struct world *w = *state;
+    uint64_t before = metrics_total(METRIC_QUARANTINED);
+    struct msg_id id = commit_one(w, &w->a, 11);
+    struct queue_job *job = worker_job(w, &w->a);
+    struct key chunk = key_of_chunk(id, 0);
+    redis_int(&w->redis, "DEL %b", chunk.text, chunk.n);
+    struct loading l = {.op.done = on_loaded};
+    queue_load_start(&l.op, w->a.q, job);
+    WORLD_UNTIL(w, l.done);
+    assert_int_equal(l.op.err.code, ERR_BAD);
+    queue_job_release(w->a.q, job, 0);
+    WORLD_UNTIL(w, metrics_total(METRIC_QUARANTINED) == before + 1);
+    world_run_ms(w, 200);
+    assert_int_equal(w->a.job_count, 0);
+    assert_true(message_exists(w, id));
+}
+
 static void
 a_crash_of_redis_loses_nothing_acknowledged(void **state)
 {
@@ -391,6 +453,9 @@ main(void)
         BARE(without_a_link_nothing_is_sent),
         ONE(killed_links_under_load_tell_the_truth),
         ONE(a_cancelled_commit_stays_committed),
+        ONE(a_commit_cancelled_while_packing_is_not_sent),
+        ONE(a_cancelled_load_ends_once_and_leaves_the_job),
+        ONE(a_body_that_is_lost_is_put_away),
         ONE(a_crash_of_redis_loses_nothing_acknowledged),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
