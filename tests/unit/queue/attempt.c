@@ -141,7 +141,7 @@ static void
 a_doubtful_intent_can_be_finished(void **state)
 {
     struct world *w = *state;
-    w->a.cfg.commit_timeout_ms = 300;
+    w->a.cfg.commit_timeout_ms = 1000;
     w->a.cfg.lease_ms = 4000;
     worker_open(w, &w->a);
     WORLD_UNTIL(w, queue_partitions_held(w->a.q) == QUEUE_PARTITIONS);
@@ -162,7 +162,7 @@ static void
 a_doubtful_intent_is_taken_back(void **state)
 {
     struct world *w = *state;
-    w->a.cfg.commit_timeout_ms = 300;
+    w->a.cfg.commit_timeout_ms = 1000;
     w->a.cfg.lease_ms = 4000;
     worker_open(w, &w->a);
     WORLD_UNTIL(w, queue_partitions_held(w->a.q) == QUEUE_PARTITIONS);
@@ -190,7 +190,7 @@ outcomes_survive_a_redis_that_is_away(void **state)
     enum { N = 20 };
     struct msg_id id[N];
     struct ending end[N];
-    w->a.cfg.commit_timeout_ms = 300;
+    w->a.cfg.commit_timeout_ms = 1000;
     worker_open(w, &w->a);
     WORLD_UNTIL(w, queue_partitions_held(w->a.q) == QUEUE_PARTITIONS);
     for (unsigned i = 0; i < N; i++)

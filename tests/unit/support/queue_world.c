@@ -361,8 +361,11 @@ struct queue_depth
 world_depth(struct world *w, struct worker *k)
 {
     struct sounding s = {.op.done = on_depth};
-    queue_depth_start(&s.op, k->q);
-    WORLD_UNTIL(w, s.done);
+    do { /* a link may be on its way back */
+        s.done = false;
+        queue_depth_start(&s.op, k->q);
+        WORLD_UNTIL(w, s.done);
+    } while (s.op.err.code == ERR_AWAY);
     BUG_ON(s.op.err.code != ERR_NONE);
     return s.op.depth;
 }

@@ -123,11 +123,13 @@ the_child_has_a_session_of_its_own_and_default_signals(void **state)
     char text[1000], want[64];
     assert_int_equal(pipe2(out, O_CLOEXEC), 0);
     int fds[] = {-1, out[1], -1};
+    /* The last eight digits are signals 1 to 32; 32 is the C library's own. */
     child_start(&c, l, "cut -d' ' -f5,6 /proc/$$/stat; grep SigIgn /proc/$$/status", fds, 3);
     read_all(l, &c, out[0], text, sizeof text);
-    snprintf(want, sizeof want, "%d %d\nSigIgn:\t0000000000000000\n", (int)process_pid(c.process),
+    snprintf(want, sizeof want, "%d %d\nSigIgn:\t", (int)process_pid(c.process),
              (int)process_pid(c.process));
-    assert_string_equal(text, want);
+    assert_memory_equal(text, want, strlen(want));
+    assert_int_equal(strtoull(text + strlen(want), NULL, 16) & 0x7fffffff, 0);
     process_free(c.process);
     close(out[0]);
     close(out[1]);
