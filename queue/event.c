@@ -4,7 +4,7 @@
 
 #include "relay/sys/base/log.h"
 
-enum { PAGE = 64, ACKS_BYTES_MAX = 4096, EVENT_ID_MAX = 64 };
+enum { PAGE = 64, EVENT_ID_MAX = 64, EVENT_NAME_MAX = 128, DELIVERY_MAX = 16 };
 
 /* A command that nobody waits for. */
 struct ack {
@@ -41,7 +41,7 @@ event_deliver(struct partition *p, struct slice stream_id, struct slice event)
     if (stream_id.n == 0 || stream_id.n > EVENT_ID_MAX)
         return;
     struct buf id;
-    buf_init(&id, 2 * EVENT_ID_MAX);
+    buf_init(&id, EVENT_NAME_MAX);
     buf_addf(&id, "%u-%.*s", p->number, SLICE_FMT(stream_id));
     p->q->consumer->on_event(p->q->consumer, buf_slice(&id), event);
     buf_fini(&id);
@@ -83,7 +83,7 @@ read_page(struct left *left, struct slice after)
     struct partition *p = left->p;
     struct key out = key_of_part(p->number, KEY_OUT);
     struct buf from;
-    buf_init(&from, 2 * EVENT_ID_MAX);
+    buf_init(&from, EVENT_NAME_MAX);
     buf_addf(&from, "%s%.*s", after.n > 0 ? "(" : "-", SLICE_FMT(after));
     queue_cmd_init(&left->cmd, p->q, p->number, on_page);
     link_cmd_plain(&left->cmd, "XRANGE");
@@ -114,6 +114,7 @@ event_describe(struct buf *b, const char *name, struct slice member)
     buf_add_str(b, ",\"id\":");
     json_add_string(b, slice_cut(&rest, ID_TEXT_BYTES));
     buf_add_str(b, ",\"delivery\":");
-    json_add_string(b, slice_skip(rest, 1));
+    rest = slice_skip(rest, 1);
+    json_add_string(b, slice_cut(&rest, DELIVERY_MAX)); /* a broken name may be any length */
     buf_add_char(b, '}');
 }

@@ -324,8 +324,10 @@ jobs_init(struct queue *q)
 void
 jobs_drop_ready(struct queue *q)
 {
-    for (struct list_node *n; (n = list_pop(&q->ready)) != NULL;)
+    LIST_EACH(&q->ready, n)
+    {
         job_forget(container_of(n, struct queue_job, ready));
+    }
 }
 
 void
@@ -335,12 +337,15 @@ jobs_fini(struct queue *q)
     jobs_drop_ready(q);
     deferred_cancel(&q->hand_out_call);
     BUG_ON(q->jobs != NULL); /* the consumer must give all jobs back first */
+    /* The analyser does not see that HASH_DELETE has moved on.
+     * NOLINTBEGIN(clang-analyzer-unix.Malloc,clang-analyzer-core.NullDereference) */
     HASH_ITER(hh, q->lanes, lane, next_lane)
     {
         timer_cancel(&lane->rest);
         HASH_DELETE(hh, q->lanes, lane);
         free(lane);
     }
+    /* NOLINTEND(clang-analyzer-unix.Malloc,clang-analyzer-core.NullDereference) */
 }
 
 const struct queue_message *

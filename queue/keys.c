@@ -67,7 +67,7 @@ struct key
 key_of_idempotency(unsigned partition, const uint8_t digest[32])
 {
     char hex[65];
-    for (int i = 0; i < 32; i++)
+    for (size_t i = 0; i < 32; i++)
         snprintf(hex + 2 * i, 3, "%02x", digest[i]);
     return key_printed(partition, "idem:", hex);
 }

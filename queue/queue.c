@@ -118,7 +118,7 @@ struct owner
 owner_from_bytes(const uint8_t b[QUEUE_OWNER_BYTES])
 {
     struct owner o;
-    for (int i = 0; i < QUEUE_OWNER_BYTES; i++)
+    for (size_t i = 0; i < QUEUE_OWNER_BYTES; i++)
         snprintf(o.hex + 2 * i, 3, "%02x", b[i]);
     return o;
 }

@@ -257,7 +257,8 @@ record_read_debt(struct slice rec, struct arena *a, unsigned *delivery, uint32_t
 {
     uint32_t index, n;
     bool ok = cut_version(&rec) && frame_cut_u32(&rec, &index) && frame_cut_u32(&rec, &n) &&
-              index < QUEUE_DELIVERIES_MAX && n > 0 && n <= QUEUE_TARGETS_MAX && rec.n == n * 4u;
+              index < QUEUE_DELIVERIES_MAX && n > 0 && n <= QUEUE_TARGETS_MAX &&
+              rec.n == (size_t)n * 4u;
     uint32_t *list = ok ? arena_alloc(a, n * sizeof *list) : NULL;
     if (list == NULL)
         return false;

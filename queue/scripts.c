@@ -35,7 +35,7 @@ sha1_hex(struct slice s, char out[41])
     /* SHA-1 is how Redis names scripts; nothing is secured by it. */
     BUG_ON(EVP_Digest(s.p, s.n, digest, &n, EVP_sha1(), NULL) != 1 || n != 20);
     for (unsigned i = 0; i < n; i++)
-        snprintf(out + 2 * i, 3, "%02x", digest[i]);
+        snprintf(out + (size_t)2 * i, 3, "%02x", digest[i]);
 }
 
 /* The flags must stand on the first line, so the helpers go behind it. */

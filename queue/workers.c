@@ -82,6 +82,8 @@ on_roll(struct link_cmd *c)
     struct worker_watch *w, *next;
     unsigned live = 1;
     take_roll(q, c->reply, now);
+    /* The analyser does not see that HASH_DELETE has moved on.
+     * NOLINTBEGIN(clang-analyzer-unix.Malloc,clang-analyzer-core.NullDereference) */
     HASH_ITER(hh, q->workers, w, next)
     {
         uint64_t still_ms = now - w->changed_ms;
@@ -94,6 +96,7 @@ on_roll(struct link_cmd *c)
         HASH_DELETE(hh, q->workers, w);
         free(w);
     }
+    /* NOLINTEND(clang-analyzer-unix.Malloc,clang-analyzer-core.NullDereference) */
     q->live_workers = live;
 }
 
@@ -144,9 +147,12 @@ void
 workers_fini(struct queue *q)
 {
     struct worker_watch *w, *next;
+    /* The analyser does not see that HASH_DELETE has moved on.
+     * NOLINTBEGIN(clang-analyzer-unix.Malloc,clang-analyzer-core.NullDereference) */
     HASH_ITER(hh, q->workers, w, next)
     {
         HASH_DELETE(hh, q->workers, w);
         free(w);
     }
+    /* NOLINTEND(clang-analyzer-unix.Malloc,clang-analyzer-core.NullDereference) */
 }
