@@ -184,7 +184,7 @@ make_credential(struct dev *d, unsigned i, const char *name, struct err *err)
         return err_set(err, ERR_IO, "yescrypt failed");
     snprintf(d->hash[i], sizeof d->hash[i], "%s", hash);
     SHA256((const unsigned char *)name, strlen(name), digest);
-    for (int k = 0; k < SHA256_DIGEST_LENGTH; k++)
+    for (size_t k = 0; k < SHA256_DIGEST_LENGTH; k++)
         snprintf(d->key_sha256[i] + 2 * k, 3, "%02x", digest[k]);
     d->credentials[i] = (struct config_credential){
         .user = name,

@@ -9,8 +9,8 @@ import pytest
 import support
 from support import auth_plain, queued_id, wait_until
 
-# The limits of 10 s and 120 s become 0.5 s and 6 s.
-SCALE = {"STAGEPOST_TIME_SCALE": "20"}
+# The limits of 10 s and 120 s become 1 s and 12 s.
+SCALE = {"STAGEPOST_TIME_SCALE": "10"}
 
 
 def session_at_final_dot(g, token):
@@ -46,7 +46,7 @@ def subjects(g):
     return [c["subject"] for c in g.captures()]
 
 
-@pytest.mark.parametrize("held_s", [0.2, 2.5])
+@pytest.mark.parametrize("held_s", [0.2, 4.0])
 def test_a_held_reply_is_waited_for(gateway, held_s):
     g = gateway(binary=support.TEST_BIN, env=SCALE)
     s = session_at_final_dot(g, "held")
@@ -91,8 +91,13 @@ def test_never_known_is_never_answered(gateway):
 
 def test_http_answers_504_and_the_key_tells(gateway):
     g = gateway(binary=support.TEST_BIN, env=SCALE)
-    with commits_held(g):
-        assert g.send(subject="late", http_headers={"Idempotency-Key": "late"}).status == 504
+    def unknown():
+        """504, unless this machine was so slow that the links were lost first."""
+        wait_until("it is up", lambda: g.http("GET", "/readyz", key=None).status == 200)
+        with commits_held(g):
+            return g.send(subject="late", http_headers={"Idempotency-Key": "late"}).status == 504
+
+    wait_until("an unknown outcome", unknown)
     again = wait_until("an answer to the same key", lambda: (
         lambda a: a if a.status == 202 else None)(
             g.send(subject="late", http_headers={"Idempotency-Key": "late"})))

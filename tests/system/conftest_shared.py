@@ -23,8 +23,10 @@ def make_gateways():
 def clean_up(started):
     for g in started:
         g.kill_all()
+    reports = [g.sanitizer_report() for g in started]
     for state in {g.state for g in started}:
         shutil.rmtree(state, ignore_errors=True)
+    assert not any(reports), "\n".join(reports)
 
 
 @pytest.fixture

@@ -156,6 +156,15 @@ class Gateway:
         with open(self.log_path, encoding="utf-8", errors="replace") as f:
             return f.read()
 
+    def sanitizer_report(self):
+        """The first report of AddressSanitizer, UBSan or BUG_ON in the log, or ''."""
+        for mark in ("ERROR: AddressSanitizer", "ERROR: LeakSanitizer", "runtime error:",
+                     '"event":"bug"'):
+            if self.log_path and mark in self.log():
+                at = self.log().index(mark)
+                return self.log()[max(0, at - 500):at + 6000]
+        return ""
+
     def events(self, name=None):
         """Log lines as objects, in order."""
         out = []
@@ -204,8 +213,11 @@ class Gateway:
         wanted = [status] if isinstance(status, str) else status
 
         def there():
-            m = self.message(message_id)
-            return m if m["status"] in wanted else None
+            answer = self.http("GET", f"/v1/messages/{message_id}")
+            if answer.status == 503:  # Redis is coming back
+                return None
+            assert answer.status == 200, (answer.status, answer.body)
+            return answer.json if answer.json["status"] in wanted else None
 
         try:
             return wait_until(f"{message_id} is {status}", there, limit_s)

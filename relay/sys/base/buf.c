@@ -36,7 +36,7 @@ make_room(struct buf *b, size_t n)
     if (b->head + b->len + n <= b->cap)
         return;
     if (b->head > 0) {
-        if (b->len > 0)
+        if (b->len > 0 && b->mem != NULL)
             memmove(b->mem, b->mem + b->head, b->len);
         b->head = 0;
     }

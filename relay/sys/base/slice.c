@@ -58,7 +58,7 @@ slice_starts(struct slice s, struct slice prefix)
 bool
 slice_starts_nocase(struct slice s, struct slice prefix)
 {
-    if (s.n < prefix.n)
+    if (s.n < prefix.n || (s.p == NULL && prefix.n > 0))
         return false;
     for (size_t i = 0; i < prefix.n; i++)
         if (ascii_lower(s.p[i]) != ascii_lower(prefix.p[i]))

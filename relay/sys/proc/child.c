@@ -25,7 +25,7 @@ enum { REDIS_MEMORY_PCT = 55, REDIS_MEMORY_MAX_GB = 8 };
 void
 owner_to_hex(const uint8_t owner[QUEUE_OWNER_BYTES], char out[OWNER_HEX_BYTES + 1])
 {
-    for (int i = 0; i < QUEUE_OWNER_BYTES; i++)
+    for (size_t i = 0; i < QUEUE_OWNER_BYTES; i++)
         snprintf(out + 2 * i, 3, "%02x", owner[i]);
 }
 

@@ -33,6 +33,7 @@ enum {
     READY_POLL_MS = 10,
     BACKLOG_WAIT_MS = 2000, /* for a queue that is not up yet */
     DRAIN_POLL_MS = 20,
+    CONTROL_BUFFER_MAX = 4 * CONTROL_LINE_MAX,
     DRAIN_MAX_MS = 25000, /* ordered; the supervisor kills at 30 s */
     EXIT_SOFTWARE = 70,
 };
@@ -270,7 +271,7 @@ worker_run(const struct worker_config *cfg)
 {
     struct err err = {0};
     struct worker w = {.cfg = cfg, .loop = loop_new(), .started_ms = clock_mono_ms()};
-    buf_init(&w.control_line, 4 * CONTROL_LINE_MAX);
+    buf_init(&w.control_line, CONTROL_BUFFER_MAX);
     timer_init(&w.ready_poll, w.loop, ready_polls);
     timer_init(&w.drain_poll, w.loop, drain_polls);
     w.control = fd_watch_open(w.loop, CHILD_FD_CONTROL, control_readable, &w, &err);
