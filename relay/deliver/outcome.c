@@ -182,11 +182,21 @@ outcome_is_too_many(const struct reply *r)
     return r->enhanced.subject == 5 && r->enhanced.detail == 3;
 }
 
+static struct enhanced
+own_code(enum seen seen)
+{
+    return (struct enhanced){.class_ = own_codes[seen].class_,
+                             .subject = own_codes[seen].subject,
+                             .detail = own_codes[seen].detail};
+}
+
 void
 finding_from_reply(struct finding *f, enum phase phase, enum seen seen, const struct reply *r)
 {
     *f = (struct finding){
         .phase = phase, .seen = seen, .code = r->code, .enhanced = r->enhanced, .text_bytes = 0};
+    if (seen == SEEN_BROKEN) /* "2.0.0 ok" where it makes no sense says nothing of us */
+        f->enhanced = own_code(seen);
     struct slice text = r->text;
     if (text.n > sizeof f->text)
         text.n = sizeof f->text;
@@ -202,11 +212,7 @@ finding_from_reply(struct finding *f, enum phase phase, enum seen seen, const st
 void
 finding_from_us(struct finding *f, enum phase phase, enum seen seen, const char *fmt, ...)
 {
-    *f = (struct finding){.phase = phase,
-                          .seen = seen,
-                          .enhanced = {.class_ = own_codes[seen].class_,
-                                       .subject = own_codes[seen].subject,
-                                       .detail = own_codes[seen].detail}};
+    *f = (struct finding){.phase = phase, .seen = seen, .enhanced = own_code(seen)};
     va_list args;
     va_start(args, fmt);
     int n = vsnprintf(f->text, sizeof f->text, fmt, args);
