@@ -2,7 +2,7 @@
 
   --variant V   release (default), test or asan: the build that is tested.
                 Tests that need fault points use build/test/ beside a release.
-  --long        also the tests marked `long` (whole counts)
+  --long        whole counts: also the tests marked `long`, and STAGEPOST_TEST_LONG=1 for unit tests
   --unit, --system   only one kind
   -k EXPR       passed to pytest
 """
@@ -18,6 +18,7 @@ import xml.etree.ElementTree as ET
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 PYTHON = "/usr/bin/python3"  # Debian's: the test packages are installed for it
 UNIT_TIMEOUT_S = 300
+LONG_TIMEOUT_S = 3600
 IN_CI = os.environ.get("CI") == "true"
 
 
@@ -57,14 +58,15 @@ def unit_programs(variant):
     return sorted(found)
 
 
-def run_unit(source, program):
-    env = dict(os.environ, CMOCKA_MESSAGE_OUTPUT="STDOUT")
+def run_unit(source, program, long_run):
+    env = dict(os.environ, CMOCKA_MESSAGE_OUTPUT="STDOUT", STAGEPOST_TEST_LONG="1" if long_run else "0")
+    limit_s = LONG_TIMEOUT_S if long_run else UNIT_TIMEOUT_S
     try:
         done = subprocess.run([program], cwd=ROOT, env=env, capture_output=True, text=True,
-                              errors="replace", timeout=UNIT_TIMEOUT_S)
+                              errors="replace", timeout=limit_s)
         out, code = done.stdout + done.stderr, done.returncode
     except subprocess.TimeoutExpired as e:
-        out, code = f"{e.stdout}\nno end after {UNIT_TIMEOUT_S} s", 1
+        out, code = f"{e.stdout}\nno end after {limit_s} s", 1
     passed = sum(int(n) for n in re.findall(r"\[  PASSED  \] (\d+) test", out))
     failed = sum(int(n) for n in re.findall(r"\[  FAILED  \] (\d+) test", out))
     skipped = re.findall(r"\[  SKIPPED \] (\w+)", out)
@@ -75,10 +77,10 @@ def run_unit(source, program):
     return source, passed, failed, skipped, out
 
 
-def unit(variant):
+def unit(variant, long_run):
     passed, failed, skips = 0, 0, []
     with concurrent.futures.ThreadPoolExecutor(os.cpu_count() or 1) as pool:
-        for source, p, f, s, out in pool.map(lambda x: run_unit(*x), unit_programs(variant)):
+        for source, p, f, s, out in pool.map(lambda x: run_unit(*x, long_run), unit_programs(variant)):
             passed, failed = passed + p, failed + f
             skips += [f"{source}: {name}" for name in s]
             if f:
@@ -124,7 +126,7 @@ def main():
     build(args.variant, want_unit, want_system)
     step(f"build {args.variant}", start)
     passed, failed, skips = 0, 0, []
-    for wanted, run, name in ((want_unit, lambda: unit(args.variant), "unit"),
+    for wanted, run, name in ((want_unit, lambda: unit(args.variant, args.long), "unit"),
                               (want_system, lambda: system(args.variant, args), "system")):
         if not wanted:
             continue

@@ -25,6 +25,7 @@ include_direction() { /usr/bin/python3 tests/lint/includes.py; }
 function_length() { /usr/bin/python3 tests/lint/functions.py; }
 banned_calls() { /usr/bin/python3 tests/lint/banned.py; }
 top_level() { /usr/bin/python3 tests/lint/toplevel.py; }
+cases() { /usr/bin/python3 tests/lint/cases.py; }
 
 # clang-tidy is slow: only what changed against the base (default: the whole
 # tree when there is no earlier commit).
@@ -47,5 +48,6 @@ check "include direction" include_direction
 check "function length" function_length
 check "banned calls" banned_calls
 check "top level" top_level
+check "cases" cases
 [ "${LINT_TIDY:-yes}" = no ] || check "clang-tidy (changed files)" tidy
 exit $failed

@@ -5,6 +5,7 @@ makes all hosts good and looks that everything arrives once.
 """
 import email
 import email.policy
+import random
 import ssl
 import subprocess
 from datetime import datetime, timedelta
@@ -406,6 +407,80 @@ def test_a_domain_without_mx_is_its_own_host(world):
     world.dns.answers["implicit.test", "A"] = [host.ip]
     world.gw.wait_status(world.send("a@implicit.test"), "delivered")
     assert copies(host) == ["a@implicit.test"]
+
+
+# ---- SMG-14: what leaves us --------------------------------------------------------------------
+
+PARTS = [b"\r\n", b"\r\n", b"\r\n\r\n", b"\r\n.", b".", b"..", b"\r\n..\r\n", b"a", b"From ", b"xyz" * 50,
+         b"\xc3\xa9", b"\t", b"=", b"MAIL FROM:<evil@x.test>", b"x" * 900]
+DIRT = [b"\n", b"\r", b"\0", b"\r\r\n", b"\n.\n", b"\r\n.\n"]
+VERBS = {"EHLO", "HELO", "STARTTLS", "MAIL", "RCPT", "DATA", "RSET", "QUIT"}
+
+
+def random_body(generator):
+    parts = generator.choices(PARTS, k=generator.randrange(30))
+    if generator.random() < 0.2:
+        parts.insert(generator.randrange(len(parts) + 1), generator.choice(DIRT))
+    return b"".join(parts)
+
+
+def give_by_smtp(session, to, body):
+    """True when it was accepted; a dirty one ends the session."""
+    session.begin_data(sender=b"shop@home.test", to=(to,))
+    text = b"From: shop@home.test\r\n\r\n" + body + b"\r\n"
+    session.say(b"\r\n".join(b"." + x if x.startswith(b".") else x for x in text.split(b"\r\n")) + b".\r\n")
+    return session.reply()[0] == 250
+
+
+def give_by_http(gw, to, body, raw):
+    if raw:
+        return gw.http("POST", f"/v1/messages/raw?from=shop@home.test&to={to}",
+                       b"From: shop@home.test\r\n\r\n" + body + b"\r\n",
+                       headers={"Content-Type": "message/rfc822"}).status == 202
+    return gw.send(to=to, **{"from": "shop@home.test"}, text=body.decode("latin-1"),
+                   html=body.decode("latin-1")).status == 202
+
+
+def expect_clean(text):
+    """As it was on the wire, without the dot that ended it."""
+    assert text.endswith(b"\r\n") and b"\0" not in text
+    for line in text[:-2].split(b"\r\n"):
+        assert b"\r" not in line and b"\n" not in line and len(line) <= 999
+        assert not line.startswith(b".") or line.startswith(b".."), line
+
+
+def what_leaves_is_clean(world, count):
+    gw, host, generator = world.gw, world.host(), random.Random(count)
+    domain = f"d{len(world.hosts)}.test"
+    world.point(domain, host)
+    host.behaviour = Nice(rcpt={"no": b"550 5.1.1 no \xff\r\n"})
+    home, session, accepted = len(world.home.dots), None, {"a": 0, "no": 0}
+    for i in range(count):
+        local_part = "no" if i % 10 == 0 else "a"
+        to, body = f"{local_part}@{domain}", random_body(generator)
+        if i % 2 == 0:
+            session = session or Raw(gw, implicit=True).login()
+            taken = give_by_smtp(session, to.encode(), body)
+            session = session if taken else session.close()
+        else:
+            taken = give_by_http(gw, to, body, raw=i % 4 == 1)
+        accepted[local_part] += taken
+    assert accepted["a"] > count / 3 and accepted["no"] > count / 30
+    wait_until("all arrive", lambda: len(host.dots) >= accepted["a"]
+               and len(world.home.dots) - home >= accepted["no"])
+    assert (len(host.dots), len(world.home.dots) - home) == (accepted["a"], accepted["no"])
+    for dot in host.dots + world.home.dots[home:]:
+        expect_clean(dot.text)
+    assert {x.split(" ")[0] for x in host.commands() + world.home.commands()} <= VERBS
+
+
+def test_what_leaves_is_clean(world):
+    what_leaves_is_clean(world, 200)
+
+
+@pytest.mark.long
+def test_what_leaves_is_clean_long(world):
+    what_leaves_is_clean(world, 20000)
 
 
 # ---- in the end ---------------------------------------------------------------------------------

@@ -9,6 +9,7 @@
 
 #include "relay/sys/base/bug.h"
 #include "relay/wire/dot.h"
+#include "tests/unit/support/long_run.h"
 
 /* SLICE() for static tables. */
 #define LITERAL(s)                                                                                 \
@@ -16,7 +17,7 @@
         s, sizeof(s) - 1                                                                           \
     }
 
-enum { OUT_MAX = 1 << 20 };
+enum { OUT_MAX = 1 << 20, ROUNDS = 20000, ROUNDS_LONG = 10000000 };
 
 struct outcome {
     enum parse verdict;
@@ -278,7 +279,7 @@ test_encoder_round_trip(void **state)
     struct buf text, wire;
     buf_init(&text, OUT_MAX);
     buf_init(&wire, OUT_MAX);
-    for (int i = 0; i < 20000; i++) {
+    for (unsigned i = 0; i < long_run_count(ROUNDS, ROUNDS_LONG); i++) {
         fill_clean(&text, &seed);
         buf_clear(&wire);
         encode_in_pieces(buf_slice(&text), &wire, &seed);
@@ -293,6 +294,56 @@ test_encoder_round_trip(void **state)
         assert_true(slice_eq(buf_slice(&o.out), buf_slice(&text)));
         buf_fini(&o.out);
     }
+    buf_fini(&text);
+    buf_fini(&wire);
+}
+
+static void
+fill_any(struct buf *text, uint32_t *seed)
+{
+    static const struct slice parts[] = {
+        LITERAL("\r\n"), LITERAL("\r\n"), LITERAL("\r\n."), LITERAL("."),   LITERAL("\r"),
+        LITERAL("\n"),   LITERAL("\0"),   LITERAL("a"),     LITERAL("xyz"), LITERAL("\xc3")};
+    size_t n = next_random(seed) % 12;
+    buf_clear(text);
+    for (size_t i = 0; i < n; i++)
+        assert_true(buf_add(text, parts[next_random(seed) % ARRAY_LEN(parts)]));
+}
+
+/* The text as far as the encoder takes it; true: to its end. */
+static bool
+encode_any(struct slice text, struct buf *wire)
+{
+    struct dot_encoder e;
+    dot_encoder_init(&e);
+    return dot_encode(&e, &text, wire) == PARSE_OK && dot_encode_end(&e, wire) == PARSE_OK;
+}
+
+/* SMG-14: any bytes a client sends. What is taken is written clean and is one
+ * message. */
+static void
+test_what_is_taken_is_written_clean(void **state)
+{
+    (void)state;
+    uint32_t seed = 7;
+    unsigned taken = 0, refused = 0;
+    struct buf text, wire;
+    buf_init(&text, OUT_MAX);
+    buf_init(&wire, OUT_MAX);
+    for (unsigned i = 0; i < long_run_count(ROUNDS, ROUNDS_LONG); i++) {
+        fill_any(&text, &seed);
+        assert_true(buf_add_str(&text, "\r\n.\r\n"));
+        struct outcome o = decode_split(buf_slice(&text), next_random(&seed) % text.len, OUT_MAX);
+        assert_int_equal(o.verdict, PARSE_OK);
+        buf_clear(&wire);
+        if (!o.d.bare) {
+            assert_true(encode_any(buf_slice(&o.out), &wire));
+            check_on_the_wire(buf_slice(&wire));
+        }
+        *(o.d.bare ? &refused : &taken) += 1;
+        buf_fini(&o.out);
+    }
+    assert_true(taken > ROUNDS / 10 && refused > ROUNDS / 10);
     buf_fini(&text);
     buf_fini(&wire);
 }
@@ -342,6 +393,7 @@ main(void)
         cmocka_unit_test(test_over_size_goes_on_to_the_end),
         cmocka_unit_test(test_full_buffer_is_over_size),
         cmocka_unit_test(test_encoder_round_trip),
+        cmocka_unit_test(test_what_is_taken_is_written_clean),
         cmocka_unit_test(test_encoder_refuses_dirt),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
