@@ -9,8 +9,8 @@ import sys
 CASES = "tests/CASES.md"
 FOLDERS = {"unit": ("tests/unit", ".c"), "fuzz": ("tests/fuzz", ".c"),
            "system": ("tests/system", ".py"), "fault": ("tests/fault", ".py")}
-ID = re.compile(r"\b([A-Z]{3})-([0-9]{2})\b")
-RANGE = re.compile(r"\b([A-Z]{3})-([0-9]{2}) to (?:[A-Z]{3}-)?([0-9]{2})\b")
+ID = re.compile(r"\b([A-Z]{2,3})-([0-9]{2})\b")
+RANGE = re.compile(r"\b([A-Z]{2,3})-([0-9]{2}) to (?:[A-Z]{2,3}-)?([0-9]{2})\b")
 TOKEN = re.compile(r"(?P<kind>unit|fuzz|system|fault)/(?P<path>[\w./-]*\w)(?P<slash>/?)|`(?P<name>\w+)`")
 PAPERS = re.compile(r"\b(DESIGN|INTERFACES|STYLE|COMMON)\.md|reliability-cases|peers\.md|http-apis\.md|"
                     r"libraries\.md|/work/")
@@ -74,7 +74,7 @@ def check_rows():
 
 def check_citations(known):
     """Ids in tests that the file does not have; papers anywhere."""
-    prefixes = {i[:3] for i in known}
+    prefixes = {i.split("-")[0] for i in known}
     files = subprocess.run(["git", "ls-files", "--cached", "--others", "--exclude-standard"],
                            capture_output=True, text=True, check=True).stdout.split()
     for path in files:
@@ -86,7 +86,7 @@ def check_citations(known):
                     yield f"{path}:{number}: cites what is not part of the project"
                 if path.startswith("tests/") and path != CASES:
                     for i in ids_of(line):
-                        if i[:3] in prefixes and i not in known:
+                        if i.split("-")[0] in prefixes and i not in known:
                             yield f"{path}:{number}: {i} is not in {CASES}"
 
 

@@ -25,6 +25,7 @@ include_direction() { /usr/bin/python3 tests/lint/includes.py; }
 function_length() { /usr/bin/python3 tests/lint/functions.py; }
 banned_calls() { /usr/bin/python3 tests/lint/banned.py; }
 top_level() { /usr/bin/python3 tests/lint/toplevel.py; }
+fault_points() { /usr/bin/python3 tests/lint/failpoints.py; }
 cases() { /usr/bin/python3 tests/lint/cases.py; }
 
 # clang-tidy is slow: only what changed against the base (default: the whole
@@ -49,5 +50,6 @@ check "function length" function_length
 check "banned calls" banned_calls
 check "top level" top_level
 check "cases" cases
+check "fault points" fault_points
 [ "${LINT_TIDY:-yes}" = no ] || check "clang-tidy (changed files)" tidy
 exit $failed

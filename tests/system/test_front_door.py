@@ -294,6 +294,9 @@ def test_before_tls_there_is_no_auth(gw):
         code, text = s.command(b"EHLO c.example")
         assert any(line.startswith("AUTH ") for line in text.split("\n"))
         assert "STARTTLS" not in text.split()
+        code, text = s.command(b"MAIL FROM:<a@example.com>")  # nobody relays without AUTH
+        assert code == 530 and text.startswith("5.7.0")
+        assert s.codes(b"RCPT TO:<anna@customer.example>", b"DATA") == [503, 503]
 
 
 # CMD-01

@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 
 import pytest
 from hostile import CLOSE, RESET, SILENT, TRUNCATED, Nice, World, server_context
-from raw_smtp import Raw
+from raw_smtp import Raw, bytes_unread
 from support import queued_id, wait_until
 
 LARGE = "line of text\n" * 200000  # more than the buffers on the way hold
@@ -171,7 +171,10 @@ def test_a_reply_while_idle(world):
     case.expect(a="delivered")
     case.host.behaviour = Nice()
     wait_until("the connection is idle", lambda: case.host.idle)
-    case.host.idle[0].sock.sendall(b"250 kept\r\n250 kept\r\n354 go\r\n")
+    c, = case.host.idle
+    c.sock.sendall(b"250 kept\r\n250 kept\r\n354 go\r\n")
+    ends = c.sock.getpeername(), c.sock.getsockname()
+    wait_until("it was read", lambda: not bytes_unread(*ends))
     case.expect(case.send(), a="delivered")
     assert len(case.host.dots) == 2
     assert not any(x.startswith("MAIL") for x in case.host.connections[0].commands[4:])
