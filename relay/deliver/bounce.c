@@ -20,7 +20,6 @@
 #include "relay/sys/base/failpoint.h"
 #include "relay/sys/base/limits.h"
 #include "relay/sys/base/log.h"
-#include "relay/sys/base/metrics.h"
 #include "relay/wire/date.h"
 #include "relay/wire/dsn.h"
 #include "relay/wire/envelope.h"
@@ -63,10 +62,8 @@ static void
 on_committed(struct queue_notice_op *op)
 {
     struct bounce *b = container_of(op, struct bounce, commit);
-    if (op->message != NULL && !op->gone) {
-        metrics_add(METRIC_NDR_SENT, 1);
+    if (op->message != NULL && !op->gone) /* the queue counts it */
         LOG(LOG_NOTICE, "ndr.enqueued", LF_ID("msg", b->message.id), LF_S("to", b->target.address));
-    }
     gone(b);
 }
 
@@ -333,7 +330,9 @@ bounce_start(struct bounce_env *env, struct queue_notice *n)
     buf_init(&b->envelope_record, ENVELOPE_RECORD_MAX);
     timer_init(&b->pause, env->loop, on_pause);
     b->sign.done = on_signed;
-    if (!envelope_decode(queue_notice_message(n)->envelope, &b->original))
+    /* The notice goes with the commit; the address is named in the log after it. */
+    if (!envelope_decode(queue_notice_message(n)->envelope, &b->original) ||
+        !arena_copy(&b->arena, b->original.reverse_path, &b->original.reverse_path))
         drop_debt(b, "the envelope cannot be read");
     else if (b->original.is_ndr || domain_of(b->original.reverse_path).n == 0)
         drop_debt(b, "the message has no sender to answer (RFC 5321 6.1)");

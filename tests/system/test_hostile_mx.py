@@ -515,3 +515,5 @@ def test_in_the_end_everything_arrives_once(world):
                 assert copies == 0, r
             else:
                 assert copies == 1 or (copies > 1 and r["uncertain"]), (copies, r)
+    wait_until("each report arrived once and was counted once", lambda: world.gw.metric(
+        "stagepost_ndr_total") == len([d for d in world.home.dots if d.sender == ""]))
