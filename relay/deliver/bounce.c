@@ -20,7 +20,6 @@
 #include "relay/sys/base/failpoint.h"
 #include "relay/sys/base/limits.h"
 #include "relay/sys/base/log.h"
-#include "relay/sys/base/metrics.h"
 #include "relay/wire/date.h"
 #include "relay/wire/dsn.h"
 #include "relay/wire/envelope.h"
@@ -63,10 +62,8 @@ static void
 on_committed(struct queue_notice_op *op)
 {
     struct bounce *b = container_of(op, struct bounce, commit);
-    if (op->message != NULL && !op->gone) {
-        metrics_add(METRIC_NDR_SENT, 1);
+    if (op->message != NULL && !op->gone)
         LOG(LOG_NOTICE, "ndr.enqueued", LF_ID("msg", b->message.id), LF_S("to", b->target.address));
-    }
     gone(b);
 }
 
@@ -263,7 +260,10 @@ fill_message(struct bounce *b, struct slice from, struct slice message_id)
                          .subject = subject_of(b),
                          .message_id = message_id,
                          .credential = b->original.credential};
-    b->target = (struct queue_target){.address = b->original.reverse_path};
+    /* The notice, and all that points into it, is gone before on_committed(). */
+    b->target = (struct queue_target){0};
+    if (!arena_copy(&b->arena, b->original.reverse_path, &b->target.address))
+        return false;
     b->delivery = (struct queue_delivery){
         .next_hop = domain_of(b->original.reverse_path),
         .due_unix_ms = b->message.created_unix_ms,
