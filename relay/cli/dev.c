@@ -16,10 +16,12 @@
 #include "relay/sys/base/bug.h"
 #include "relay/sys/base/limits.h"
 #include "relay/sys/base/log.h"
+#include "relay/sys/proc/descriptors.h"
 #include "relay/sys/proc/supervisor.h"
 
 enum { EXIT_USAGE = 64, EXIT_SOFTWARE = 70, EXIT_TEMPFAIL = 75, EXIT_CONFIG = 78 };
 enum { YESCRYPT_COST = 5 }; /* about 16 ms a password */
+enum { CONNECTIONS_WANTED = 500 };
 
 struct dev_options {
     struct socket_wishes wishes;
@@ -31,6 +33,7 @@ struct dev_options {
 /* Everything that the configuration's strings point into. */
 struct dev {
     struct dev_options options;
+    unsigned descriptors; /* that each process may open */
     struct statedir dir;
     struct sockets sockets;
     struct devcert cert;
@@ -197,15 +200,29 @@ make_credential(struct dev *d, unsigned i, const char *name, struct err *err)
     return 0;
 }
 
+/* A key that cannot be read is said now: the signer would only die of it again
+ * and again. It is not replaced: somebody may have published it. */
+static int
+check_key(const char *path, struct err *err)
+{
+    struct buf record;
+    buf_init(&record, SANDBOX_DKIM_TXT_MAX);
+    int rc = key_dns_record(path, &record, err);
+    if (rc != 0)
+        err->code = ERR_CONFIG;
+    buf_fini(&record);
+    return rc;
+}
+
 static int
 ensure_key(struct dev *d, unsigned i, enum key_kind kind, const char *selector, struct err *err)
 {
     snprintf(d->key_path[i], sizeof d->key_path[i], "%s/%s.pem", d->dir.keys, selector);
     d->dkim_keys[i] =
         (struct config_dkim_key){.domain = "*", .selector = selector, .path = d->key_path[i]};
-    if (access(d->key_path[i], R_OK) == 0)
-        return 0;
-    return key_create(kind, d->key_path[i], err);
+    if (access(d->key_path[i], F_OK) != 0 && key_create(kind, d->key_path[i], err) != 0)
+        return -1;
+    return check_key(d->key_path[i], err);
 }
 
 static void
@@ -246,7 +263,7 @@ fill_config(struct dev *d)
         .mx_port = o->mx_port != 0 ? o->mx_port : d->sockets.mx_at.port,
         .loopback_only = true,
         .site_connections_max = 20,
-        .connections_max = 500,
+        .connections_max = descriptors_for_delivery(d->descriptors, CONNECTIONS_WANTED),
         .retry = {.first_ms = 5000,
                   .max_ms = 4ull * 3600 * 1000,
                   .factor_pct = 200,
@@ -328,7 +345,7 @@ run(struct dev *d)
     if (sockets_bind(&d->sockets, &d->options.wishes, &d->dir, &err) != 0)
         return fail(&err, EXIT_TEMPFAIL);
     if (prepare(d, &err) != 0)
-        return fail(&err, EXIT_SOFTWARE);
+        return fail(&err, err.code == ERR_CONFIG ? EXIT_CONFIG : EXIT_SOFTWARE);
     struct supervisor_config s = {.config = &d->config,
                                   .dir = &d->dir,
                                   .sockets = &d->sockets,
@@ -347,6 +364,7 @@ dev_main(int argc, char **argv)
     if (parse_options(&d->options, argc, argv) == 0) {
         log_init("supervisor", 0, LOG_INFO);
         signal(SIGPIPE, SIG_IGN);
+        d->descriptors = descriptors_raise();
         code = run(d);
         sockets_close(&d->sockets);
         statedir_close(&d->dir);

@@ -260,7 +260,10 @@ fill_message(struct bounce *b, struct slice from, struct slice message_id)
                          .subject = subject_of(b),
                          .message_id = message_id,
                          .credential = b->original.credential};
-    b->target = (struct queue_target){.address = b->original.reverse_path};
+    /* The notice, and all that points into it, is gone before on_committed(). */
+    b->target = (struct queue_target){0};
+    if (!arena_copy(&b->arena, b->original.reverse_path, &b->target.address))
+        return false;
     b->delivery = (struct queue_delivery){
         .next_hop = domain_of(b->original.reverse_path),
         .due_unix_ms = b->message.created_unix_ms,

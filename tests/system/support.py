@@ -88,6 +88,7 @@ class Gateway:
         self.state, self.args, self.env = str(state), list(args), dict(env or {})
         self.binary = binary or BIN
         self.process, self.ready, self.log_path = None, None, None
+        self.before_exec = None  # called in the new process
 
     def spawn(self):
         """Starts the program without waiting."""
@@ -98,7 +99,8 @@ class Gateway:
         with open(self.log_path, "ab") as log:
             self.process = subprocess.Popen(
                 command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=log,
-                env=dict(os.environ, **self.env), start_new_session=True)
+                env=dict(os.environ, **self.env), start_new_session=True,
+                preexec_fn=self.before_exec)
         return self
 
     def start(self):

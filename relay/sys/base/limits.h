@@ -185,7 +185,7 @@ enum {
     SANDBOX_UDP_PAYLOAD_MAX = 1232,     /* no IP fragments, DNS flag day 2020 */
     SANDBOX_DNS_TCP_MAX = 100,          /* connections */
     SANDBOX_DNS_TCP_IDLE_MS = 10000,    /* RFC 7766 6.2.3: a few seconds */
-    SANDBOX_MX_SESSIONS_MAX = 500,      /* 421 to the rest; 1024 descriptors is a usual limit */
+    SANDBOX_MX_SESSIONS_MAX = 2000,     /* 421 to the rest; each worker may have 500 */
     SANDBOX_MX_TIMEOUT_MS = 300000,     /* RFC 5321 4.5.3.2.7: 5 minutes */
     SANDBOX_MX_UNSAVED_MAX = 256 << 20, /* bytes of messages being received or written */
     SANDBOX_MX_SLOW_MS = 5000,          /* before each reply to slow@ */

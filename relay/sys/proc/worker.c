@@ -100,6 +100,7 @@ drain(struct worker *w, uint64_t limit_ms)
     if (w->draining)
         return;
     w->draining = true;
+    timer_cancel(&w->ready_poll); /* no new listeners */
     LOG0(LOG_INFO, "worker.draining");
     smtp_server_drain(w->smtp);
     api_drain(w->api);
