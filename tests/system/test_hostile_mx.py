@@ -8,6 +8,7 @@ import email.policy
 import random
 import ssl
 import subprocess
+import warnings
 from datetime import datetime, timedelta
 
 import pytest
@@ -284,8 +285,9 @@ def certificates(tmp_path_factory):
         run("x509", "-req", "-in", f"{name}.csr", "-signkey", f"{name}.key", "-days", days,
             "-out", f"{name}.crt")
     old = server_context(folder / "valid.crt", folder / "valid.key")
-    old.minimum_version = ssl.TLSVersion.TLSv1
-    old.maximum_version = ssl.TLSVersion.TLSv1
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # that is what the case is about
+        old.minimum_version = old.maximum_version = ssl.TLSVersion.TLSv1
     old.set_ciphers("ALL:@SECLEVEL=0")
     return {"self-signed": server_context(folder / "valid.crt", folder / "valid.key"),
             "expired": server_context(folder / "expired.crt", folder / "expired.key"), "tls1.0": old}
