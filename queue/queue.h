@@ -9,8 +9,8 @@
  *   target    one recipient of a delivery, with a state of its own
  *
  * Every worker has one queue. It holds leases on its share of the partitions;
- * what becomes due in them is handed out as jobs. All operations are as STYLE
- * says: embedded struct, start cannot fail, done exactly once on a later turn.
+ * what becomes due in them is handed out as jobs. An operation is a struct that
+ * its owner embeds; start cannot fail, done comes exactly once on a later turn.
  */
 #ifndef STAGEPOST_QUEUE_QUEUE_H
 #define STAGEPOST_QUEUE_QUEUE_H

@@ -11,11 +11,8 @@
 
 #include "relay/sys/base/buf.h"
 #include "relay/sys/base/slice.h"
+#include "relay/sys/base/utf8.h"
 
-/* Length of the valid UTF-8 sequence (RFC 3629 4) at the front: 1 to 4; 0 when
- * there is none. `code` receives the code point; it may be NULL. */
-size_t utf8_sequence(struct slice s, uint32_t *code);
-bool utf8_is_valid(struct slice s);
 bool text_is_ascii(struct slice s);
 /* Code points that nobody may put into an address or a kept text: C0, DEL, C1,
  * line and paragraph separators, bidirectional overrides, noncharacters. */

@@ -6,6 +6,7 @@
 
 #include "relay/sys/base/buf.h"
 #include "relay/sys/base/clock.h"
+#include "relay/sys/base/utf8.h"
 
 static const char *const LEVELS[] = {"debug", "info", "notice", "warn", "error"};
 
@@ -30,35 +31,13 @@ log_dropped_lines(void)
     return logger.dropped;
 }
 
-/* Length of the well-formed UTF-8 sequence at the front, 0 when there is none
- * (RFC 3629: no surrogates, no overlong forms). */
-static size_t
-utf8_sequence(struct slice s)
-{
-    const unsigned char *u = (const unsigned char *)s.p;
-    size_t n = u[0] < 0x80   ? 1
-               : u[0] < 0xc2 ? 0
-               : u[0] < 0xe0 ? 2
-               : u[0] < 0xf0 ? 3
-               : u[0] < 0xf5 ? 4
-                             : 0;
-    if (n == 0 || n > s.n)
-        return 0;
-    for (size_t i = 1; i < n; i++)
-        if ((u[i] & 0xc0) != 0x80)
-            return 0;
-    bool overlong = (u[0] == 0xe0 && u[1] < 0xa0) || (u[0] == 0xf0 && u[1] < 0x90);
-    bool too_high = (u[0] == 0xed && u[1] > 0x9f) || (u[0] == 0xf4 && u[1] > 0x8f);
-    return overlong || too_high ? 0 : n;
-}
-
 void
 json_add_string(struct buf *b, struct slice s)
 {
     buf_add_char(b, '"');
     while (s.n > 0) {
         unsigned char c = (unsigned char)s.p[0];
-        size_t n = utf8_sequence(s);
+        size_t n = utf8_sequence(s, NULL);
         if (n == 0) {
             buf_add_str(b, "\\ufffd");
             n = 1;

@@ -413,7 +413,7 @@ accepts_a_message(void **state)
     client_close(&c);
 }
 
-/* What the door says, as INTERFACES words it. */
+/* What the door says, in the words of api/README.md. */
 static void
 words_every_result(void **state)
 {

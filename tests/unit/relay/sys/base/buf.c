@@ -1,0 +1,103 @@
+#include "relay/sys/base/buf.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+static void
+never_passes_its_maximum(void **state)
+{
+    (void)state;
+    struct buf b;
+    buf_init(&b, 10);
+    assert_true(buf_add_str(&b, "12345"));
+    assert_false(buf_add_str(&b, "678901"));
+    assert_true(b.overflowed);
+    assert_int_equal(buf_slice(&b).n, 5);
+    assert_true(buf_add_str(&b, "67890"));
+    assert_int_equal(buf_room(&b), 0);
+    assert_false(buf_add_char(&b, 'x'));
+    assert_true(slice_eq(buf_slice(&b), SLICE("1234567890")));
+    buf_clear(&b);
+    assert_false(b.overflowed);
+    assert_null(buf_reserve(&b, 11));
+    buf_fini(&b);
+}
+
+/* Appends and consumes at random beside a plain array. */
+static void
+keeps_bytes_in_order(void **state)
+{
+    (void)state;
+    struct buf b;
+    char model[5000];
+    size_t from = 0, to = 0;
+    buf_init(&b, 1000);
+    srandom(7);
+    while (to < 4000) {
+        char piece[100];
+        size_t n = (size_t)random() % sizeof piece;
+        for (size_t i = 0; i < n; i++)
+            piece[i] = (char)random();
+        if (buf_add(&b, slice_from(piece, n))) {
+            memcpy(model + to, piece, n);
+            to += n;
+        }
+        size_t gone = (size_t)random() % (buf_slice(&b).n + 1);
+        buf_consume(&b, gone);
+        from += gone;
+        assert_int_equal(buf_slice(&b).n, to - from);
+        assert_true(slice_eq(buf_slice(&b), slice_from(model + from, to - from)));
+    }
+    buf_fini(&b);
+}
+
+static void
+formats_to_the_last_byte(void **state)
+{
+    (void)state;
+    struct buf b;
+    buf_init(&b, 6);
+    assert_true(buf_addf(&b, "%d-%s", 42, "abc"));
+    assert_true(slice_eq(buf_slice(&b), SLICE("42-abc")));
+    assert_false(buf_addf(&b, "%c", 'x'));
+    assert_true(b.overflowed);
+    buf_truncate(&b, 2);
+    assert_true(slice_eq(buf_slice(&b), SLICE("42")));
+    buf_fini(&b);
+}
+
+static void
+shrinks_only_when_empty(void **state)
+{
+    (void)state;
+    struct buf b;
+    buf_init(&b, 1 << 20);
+    char *at = buf_reserve(&b, 100000);
+    assert_non_null(at);
+    memset(at, 'x', 100000);
+    buf_commit(&b, 100000);
+    buf_shrink(&b, 4096);
+    assert_int_equal(buf_slice(&b).n, 100000);
+    buf_consume(&b, 100000);
+    buf_shrink(&b, 4096);
+    assert_int_equal(b.cap, 0);
+    buf_fini(&b);
+}
+
+int
+main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(never_passes_its_maximum),
+        cmocka_unit_test(keeps_bytes_in_order),
+        cmocka_unit_test(formats_to_the_last_byte),
+        cmocka_unit_test(shrinks_only_when_empty),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,125 @@
+#include "relay/sys/base/log.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include <fcntl.h>
+#include <unistd.h>
+
+#include <jansson.h>
+
+#include "relay/sys/base/buf.h"
+
+/* What log_write() puts on standard error, parsed; standard error is a pipe
+ * meanwhile. */
+struct catcher {
+    int kept, fds[2];
+};
+
+static void
+catch_start(struct catcher *c)
+{
+    assert_int_equal(pipe(c->fds), 0);
+    c->kept = dup(STDERR_FILENO);
+    dup2(c->fds[1], STDERR_FILENO);
+}
+
+static size_t
+catch_end(struct catcher *c, char *out, size_t cap)
+{
+    dup2(c->kept, STDERR_FILENO);
+    close(c->kept);
+    close(c->fds[1]);
+    size_t n = 0;
+    ssize_t got;
+    while (n < cap && (got = read(c->fds[0], out + n, cap - n)) > 0)
+        n += (size_t)got;
+    close(c->fds[0]);
+    return n;
+}
+
+static void
+a_line_is_one_json_object(void **state)
+{
+    (void)state;
+    char line[LOG_LINE_MAX + 1];
+    struct catcher c;
+    catch_start(&c);
+    LOG(LOG_NOTICE, "test.event", LF_S("text", SLICE("a\"b\\c\n\x1b\xff\0z")), LF_U("n", -5),
+        LF_B("yes", true));
+    size_t n = catch_end(&c, line, LOG_LINE_MAX);
+    assert_int_equal(line[n - 1], '\n');
+    json_t *o = json_loadb(line, n, JSON_ALLOW_NUL, NULL);
+    assert_non_null(o);
+    assert_string_equal(json_string_value(json_object_get(o, "event")), "test.event");
+    assert_string_equal(json_string_value(json_object_get(o, "level")), "notice");
+    assert_int_equal(json_integer_value(json_object_get(o, "n")), -5);
+    assert_true(json_is_true(json_object_get(o, "yes")));
+    const char *text = json_string_value(json_object_get(o, "text"));
+    assert_memory_equal(text, "a\"b\\c\n\x1b\xef\xbf\xbd", 11);
+    json_decref(o);
+}
+
+static void
+a_line_has_at_most_its_maximum_and_stays_json(void **state)
+{
+    (void)state;
+    char line[2 * LOG_LINE_MAX], big[3000];
+    struct catcher c;
+    memset(big, '\x01', sizeof big); /* six bytes each when escaped */
+    catch_start(&c);
+    LOG(LOG_WARN, "big", LF_S("one", slice_from(big, sizeof big)), LF_STR("two", "kept"));
+    size_t n = catch_end(&c, line, sizeof line);
+    assert_true(n <= LOG_LINE_MAX);
+    json_t *o = json_loadb(line, n, 0, NULL);
+    assert_non_null(o);
+    assert_null(json_object_get(o, "one"));
+    assert_string_equal(json_string_value(json_object_get(o, "two")), "kept");
+    json_decref(o);
+}
+
+static void
+a_reader_that_stands_still_costs_lines_and_no_wait(void **state)
+{
+    (void)state;
+    struct catcher c;
+    static char all[1 << 20];
+    uint64_t before = log_dropped_lines();
+    catch_start(&c);
+    for (int i = 0; i < 2000; i++)
+        LOG(LOG_WARN, "flood", LF_U("i", i), LF_STR("pad", "xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx"));
+    size_t n = catch_end(&c, all, sizeof all);
+    assert_true(log_dropped_lines() > before);
+    assert_int_equal(all[n - 1], '\n'); /* no line is torn */
+}
+
+static void
+levels_below_the_least_are_silent(void **state)
+{
+    (void)state;
+    char line[100];
+    struct catcher c;
+    log_init("test", 3, LOG_WARN);
+    catch_start(&c);
+    LOG0(LOG_NOTICE, "quiet");
+    assert_int_equal(catch_end(&c, line, sizeof line), 0);
+    log_init("test", 3, LOG_INFO);
+}
+
+int
+main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_line_is_one_json_object),
+        cmocka_unit_test(a_line_has_at_most_its_maximum_and_stays_json),
+        cmocka_unit_test(a_reader_that_stands_still_costs_lines_and_no_wait),
+        cmocka_unit_test(levels_below_the_least_are_silent),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
