@@ -22,6 +22,7 @@
 #include "relay/sys/base/limits.h"
 #include "relay/sys/net/loop_internal.h"
 #include "relay/sys/net/loop_linger.h"
+#include "relay/sys/net/work.h"
 
 enum {
     TIMER_LOOK_MS = 10000,
@@ -332,6 +333,8 @@ loop_free(struct loop *l)
     }
     BUG_ON(l->earliest != NULL);   /* a timer whose owner forgot it */
     uv_run(&l->uv, UV_RUN_NOWAIT); /* takes up a loop_stop() after the last turn */
+    while (work_pending() > 0) /* of owners that went away: it is short, and cannot be cancelled */
+        uv_run(&l->uv, UV_RUN_ONCE);
     for (int i = 0; i < FREE_TURNS && uv_loop_alive(&l->uv); i++)
         uv_run(&l->uv, UV_RUN_NOWAIT);
     BUG_ON(l->earliest != NULL || !list_empty(&l->next_turn) || !list_empty(&l->end_of_turn));

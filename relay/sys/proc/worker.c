@@ -27,6 +27,7 @@
 #include "relay/sys/net/listener.h"
 #include "relay/sys/net/resolver.h"
 #include "relay/sys/net/tls.h"
+#include "relay/sys/net/work.h"
 #include "relay/sys/proc/child.h"
 
 enum {
@@ -72,7 +73,7 @@ static bool
 is_busy(const struct worker *w)
 {
     return smtp_server_busy(w->smtp) || api_busy(w->api) || submit_door_pending(w->door) > 0 ||
-           deliver_busy(w->deliver) || queue_busy(w->queue);
+           deliver_busy(w->deliver) || queue_busy(w->queue) || work_pending() > 0;
 }
 
 static void

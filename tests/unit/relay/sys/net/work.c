@@ -1,5 +1,6 @@
 #include "tests/unit/relay/sys/net/net_test.h"
 
+#include <poll.h>
 #include <pthread.h>
 
 #include "relay/sys/net/work.h"
@@ -64,12 +65,33 @@ done_may_start_more(void **state)
     loop_free(l);
 }
 
+static void
+sleep_a_little(struct work_op *op)
+{
+    (void)op;
+    poll(NULL, 0, 200);
+}
+
+/* As when a worker ends while a password of a client that left is checked. */
+static void
+a_loop_is_freed_after_its_work(void **state)
+{
+    (void)state;
+    struct loop *l = loop_new();
+    struct job j = {.done = false};
+    work_start(&j.op, l, sleep_a_little, job_done);
+    loop_free(l);
+    assert_true(j.done);
+    assert_int_equal(work_pending(), 0);
+}
+
 int
 main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(work_runs_off_the_loop),
         cmocka_unit_test(done_may_start_more),
+        cmocka_unit_test(a_loop_is_freed_after_its_work),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
