@@ -91,11 +91,23 @@ connection_close(struct http_connection *c)
     destroy(c);
 }
 
+void
+connection_hurry(struct http_connection *c)
+{
+    if (c->sm.state == CONN_HEAD || c->sm.state == CONN_BODY || c->sm.state == CONN_FLUSH)
+        timer_start(&c->timer, clock_scaled_ms(HTTP_DRAIN_GRACE_MS));
+}
+
 static void
 on_timeout(struct timer *t)
 {
     struct http_connection *c = container_of(t, struct http_connection, timer);
-    if (c->sm.state == CONN_HEAD || c->sm.state == CONN_BODY) {
+    bool reading = c->sm.state == CONN_HEAD || c->sm.state == CONN_BODY;
+    if (reading && c->server->draining) {
+        c->server->cfg.refuse(c->request, 503, "shutting_down", "this server is shutting down");
+        return;
+    }
+    if (reading) {
         c->server->cfg.refuse(c->request, 408, "request_timeout",
                               "the request did not arrive in time");
         return;

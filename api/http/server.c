@@ -86,6 +86,8 @@ http_server_drain(struct http_server *s)
         s->listeners[i].listener = NULL;
     }
     close_all(&s->idle);
+    LIST_EACH(&s->active, n)
+    connection_hurry(container_of(n, struct http_connection, node));
 }
 
 bool

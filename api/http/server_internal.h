@@ -60,6 +60,8 @@ struct http_connection {
 void connection_new(struct http_server *s, const struct http_listener *from, struct stream *stream);
 /* Only an idle one, or at the end of the server. */
 void connection_close(struct http_connection *c);
+/* The server drains: what the client still owes must come soon. */
+void connection_hurry(struct http_connection *c);
 /* The request of this connection was answered; `keep`: another may follow. */
 void connection_answered(struct http_connection *c, bool keep);
 

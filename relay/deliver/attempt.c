@@ -167,6 +167,19 @@ attempt_give_back(struct attempt *a, uint64_t delay_ms)
     conclude(a);
 }
 
+void
+attempt_withdraw(struct attempt *a)
+{
+    bool decided = a->moves > 0;
+    if (!a->sending || a->send.dot_sent)
+        return;
+    for (unsigned i = 0; i < delivery_of(a)->target_count; i++)
+        decided = decided || a->targets[i].attempted;
+    client_withdraw(a->client, "delivery is shutting down");
+    if (!decided && client_state(a->client) == CLIENT_CLOSED)
+        release(a, 0);
+}
+
 /* ---- leaving a connection ------------------------------------------------ */
 
 static void

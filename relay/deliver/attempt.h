@@ -51,6 +51,11 @@ void attempt_run(struct attempt *a, struct client *c, struct attempt_runner *r);
  * attempt is off it, for the caller to put where it waits. */
 void attempt_lost_client(struct attempt *a);
 
+/* Ends the transaction under way unless its dot is out: a job without any
+ * verdict goes back to the queue as if it had not been tried. Calls nobody back
+ * before it returns. */
+void attempt_withdraw(struct attempt *a);
+
 /* Ends an attempt that is on no connection: all open recipients get this. */
 void attempt_end(struct attempt *a, const struct finding *f, struct slice mx);
 /* Gives the job back unchanged, where nothing has been decided yet; otherwise

@@ -7,6 +7,8 @@
 #include "relay/deliver/schedule.h"
 #include "relay/event/event.h"
 #include "relay/sys/base/bug.h"
+#include "relay/sys/base/clock.h"
+#include "relay/sys/base/limits.h"
 
 struct deliver {
     struct queue_consumer consumer;
@@ -14,6 +16,7 @@ struct deliver {
     struct sites sites;
     struct schedule schedule;
     struct bounce_env bounces;
+    struct timer grace; /* of a drain */
 };
 
 static void
@@ -35,6 +38,14 @@ on_event(struct queue_consumer *c, struct slice event_id, struct slice event)
     event_report(event_id, event);
 }
 
+/* Peers that stall hold the drain up no longer, nor leave intents behind that the
+ * next owner would have to call uncertain. */
+static void
+on_grace_over(struct timer *t)
+{
+    sites_withdraw(&container_of(t, struct deliver, grace)->sites);
+}
+
 struct deliver *
 deliver_new(const struct deliver_parts *p)
 {
@@ -44,6 +55,7 @@ deliver_new(const struct deliver_parts *p)
         (struct queue_consumer){.on_job = on_job, .on_notice = on_notice, .on_event = on_event};
     d->attempts = (struct attempt_env){.loop = p->loop, .config = p->config};
     sites_init(&d->sites, p->loop, p->config, p->tls);
+    timer_init(&d->grace, p->loop, on_grace_over);
     schedule_init(&d->schedule, &d->attempts, &d->sites, p->resolver);
     d->bounces = (struct bounce_env){.loop = p->loop, .config = p->config, .signers = p->signers};
     return d;
@@ -68,6 +80,7 @@ deliver_drain(struct deliver *d)
     d->bounces.draining = true;
     schedule_drain(&d->schedule);
     sites_drain(&d->sites);
+    timer_start(&d->grace, clock_scaled_ms(DELIVER_DRAIN_GRACE_MS));
 }
 
 bool
@@ -83,6 +96,7 @@ deliver_free(struct deliver *d)
     if (d == NULL)
         return;
     BUG_ON(deliver_busy(d));
+    timer_cancel(&d->grace);
     schedule_fini(&d->schedule);
     sites_fini(&d->sites);
     free(d);

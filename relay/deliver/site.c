@@ -507,6 +507,22 @@ sites_drain(struct sites *s)
     }
 }
 
+void
+sites_withdraw(struct sites *s)
+{
+    struct site *site, *next;
+    BUG_ON(!s->draining);
+    HASH_ITER(hh, s->table, site, next)
+    LIST_EACH(&site->conns, n)
+    {
+        struct site_conn *conn = container_of(n, struct site_conn, node);
+        if (conn->attempt != NULL)
+            attempt_withdraw(conn->attempt);
+        else
+            conn_quit(conn);
+    }
+}
+
 bool
 sites_busy(const struct sites *s)
 {

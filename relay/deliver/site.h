@@ -29,6 +29,8 @@ struct sites {
 void sites_init(struct sites *s, struct loop *l, const struct config *config,
                 struct tls_context *tls);
 void sites_drain(struct sites *s);
+/* While draining: ends all that waits for a peer, except for the reply to a dot. */
+void sites_withdraw(struct sites *s);
 bool sites_busy(const struct sites *s);
 void sites_fini(struct sites *s); /* not while busy */
 /* Frees sites that have nothing to do. */

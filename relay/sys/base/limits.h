@@ -101,12 +101,13 @@ enum {
     HOP_ROUTE_KEPT_MS = 60000,      /* at most, and never longer than the TTL */
     HOP_FAILURE_KEPT_MS = 5000,     /* a route that could not be found */
     HOP_SWEEP_MS = 30000,
-    AWAY_DELAY_MS = 1000,          /* a job comes again when the queue was away */
-    BOUNCE_SIGN_TRIES = 3,         /* then the report goes without a signature */
-    BOUNCE_SIGN_PAUSE_MS = 5000,   /* a signer restarts within that */
-    BOUNCE_ARENA_MAX = 2 << 20,    /* what a report says of 1000 recipients */
-    ENVELOPE_RECORD_MAX = 8192,    /* addresses, ids and a subject, each with a limit of its own */
-    BOUNCE_OVERHEAD_MAX = 4 << 20, /* report without the original: 1000 recipients */
+    AWAY_DELAY_MS = 1000,           /* a job comes again when the queue was away */
+    DELIVER_DRAIN_GRACE_MS = 10000, /* for transactions whose dot is not out */
+    BOUNCE_SIGN_TRIES = 3,          /* then the report goes without a signature */
+    BOUNCE_SIGN_PAUSE_MS = 5000,    /* a signer restarts within that */
+    BOUNCE_ARENA_MAX = 2 << 20,     /* what a report says of 1000 recipients */
+    ENVELOPE_RECORD_MAX = 8192,     /* addresses, ids and a subject, each with a limit of its own */
+    BOUNCE_OVERHEAD_MAX = 4 << 20,  /* report without the original: 1000 recipients */
 
     /* HTTP */
     HTTP_HEADER_BYTES_MAX = 32768,
@@ -122,6 +123,7 @@ enum {
     HTTP_QUERY_PAIRS_MAX = 1024,           /* every recipient of a raw message */
     HTTP_BODIES_IN_MEMORY_MAX = 256 << 20, /* of all requests being read, per worker; then 503 */
     HTTP_LINGER_TIMEOUT_MS = 5000, /* reading on after a refusal, so that it is not lost to RST */
+    HTTP_DRAIN_GRACE_MS = 10000,   /* for the rest of a request, or of an answer, at the end */
     HTTP_INPUT_MAX = 64 << 10,     /* a head and some of what follows; more waits in the kernel */
     IDEMPOTENCY_KEY_MAX = 256,
     API_RECIPIENTS_MAX = 1000,
