@@ -28,9 +28,13 @@ struct signer_client {
     struct signer_peer peers[];
 };
 
+/* Short ones have no part in the budget: two long ones may have used it up. How
+ * many are out is limited by SIGN_JOBS_PER_CONNECTION. */
 static size_t
 weight(const struct sign_op *op)
 {
+    if (op->message_bytes <= SIGN_SHORT_BYTES)
+        return 0;
     return op->message_bytes < WEIGHT_MAX ? op->message_bytes : WEIGHT_MAX;
 }
 
@@ -49,22 +53,41 @@ pick_peer(struct signer_client *c, const struct sign_op *op)
     return best;
 }
 
-/* First come, first served: a job that has to travel alone is not overtaken
- * until a signer is idle. */
+/* False: it has to wait. */
+static bool
+give_out(struct signer_client *c, struct sign_op *op)
+{
+    if (c->outstanding_bytes + weight(op) > SIGN_OUTSTANDING_BYTES)
+        return false;
+    struct signer_peer *p = pick_peer(c, op);
+    if (p == NULL)
+        return false;
+    list_remove(&op->node);
+    timer_cancel(&op->wait);
+    c->outstanding_bytes += weight(op);
+    peer_take(p, op, ++c->last_request);
+    return true;
+}
+
+/* First come, first served, except that long jobs which have to wait are
+ * overtaken by short ones: a password reset does not wait for newsletters with
+ * attachments. They take nothing of the budget that a long one waits for. A job
+ * that has to travel alone is overtaken by none until a signer is idle. */
 static void
 dispatch(struct signer_client *c)
 {
-    while (!list_empty(&c->waiting)) {
-        struct sign_op *op = container_of(list_first(&c->waiting), struct sign_op, node);
-        if (c->outstanding_bytes + weight(op) > SIGN_OUTSTANDING_BYTES)
+    bool in_line = true;
+    LIST_EACH(&c->waiting, it)
+    {
+        struct sign_op *op = container_of(it, struct sign_op, node);
+        if (!in_line && op->message_bytes > SIGN_SHORT_BYTES)
+            continue;
+        bool alone = op->tries > 0;
+        if (give_out(c, op))
+            continue;
+        if (alone)
             return;
-        struct signer_peer *p = pick_peer(c, op);
-        if (p == NULL)
-            return;
-        list_remove(&op->node);
-        timer_cancel(&op->wait);
-        c->outstanding_bytes += weight(op);
-        peer_take(p, op, ++c->last_request);
+        in_line = false;
     }
 }
 

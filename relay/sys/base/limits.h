@@ -218,6 +218,7 @@ enum {
     SIGN_PIECE_BYTES = 64 << 10,      /* about 1 ms of canonicalising: one turn's work */
     SIGN_JOBS_PER_CONNECTION = 16,    /* begun and not answered; each holds a header section */
     SIGN_OUTSTANDING_BYTES = 8 << 20, /* per worker; one larger message travels alone */
+    SIGN_SHORT_BYTES = 128 << 10,     /* such messages overtake longer ones that wait */
     SIGN_WAIT_MS = 10000,             /* until a signer takes a job: one restart */
     SIGN_SILENCE_MS = 15000,          /* 50 MB are signed in about a second */
     SIGNATURE_BYTES_MAX = 8192,       /* 100 field names, RSA-4096 */

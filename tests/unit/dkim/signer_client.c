@@ -237,6 +237,23 @@ a_short_message_overtakes_a_long_one(void **state)
     all_verify(r);
 }
 
+/* More long ones than may be out at a time: one waits, the short one does not. */
+static void
+a_short_message_overtakes_long_ones_that_wait(void **state)
+{
+    struct rig *r = *state;
+    test_signer_start(&r->signers[0], &r->dir, NULL);
+    open_client(r, 1);
+    run_until(r, one_up);
+    for (int i = 0; i < 4; i++)
+        start_job(r, "example.org", "From: a@example.org\r\n\r\n", 60000);
+    assert_int_equal(r->jobs[3].op.state, SIGN_OP_WAITING);
+    struct job *quick = start_job(r, "example.org", MESSAGE, 0);
+    run_until(r, all_done);
+    assert_int_equal(quick->place, 1);
+    all_verify(r);
+}
+
 static void
 refusals_say_why(void **state)
 {
@@ -537,6 +554,7 @@ main(void)
     const struct CMUnitTest tests[] = {
         TEST(many_jobs_are_signed_by_two_signers),
         TEST(a_short_message_overtakes_a_long_one),
+        TEST(a_short_message_overtakes_long_ones_that_wait),
         TEST(refusals_say_why),
         TEST(a_job_whose_signer_is_killed_is_tried_once_more),
         TEST(the_other_signer_takes_over),
