@@ -233,6 +233,15 @@ sandbox_admit(struct http_request *r)
     return false;
 }
 
+/* Dates have four digits for the year (RFC 3339 1, RFC 5322 3.3). What is due
+ * some days later must have a date too. */
+static bool
+has_a_date(int64_t unix_ms)
+{
+    const int64_t end_of_9998_unix_ms = INT64_C(253370764800000);
+    return unix_ms < end_of_9998_unix_ms;
+}
+
 void
 sandbox_clock(struct http_request *r)
 {
@@ -242,6 +251,10 @@ sandbox_clock(struct http_request *r)
     unsigned status = read_advance(buf_slice(&r->body), &ms, why, sizeof why);
     if (status != 0) {
         problem_say(r, status, status == 400 ? "invalid_json" : "invalid_fields", why);
+        return;
+    }
+    if (!has_a_date(clock_sched_unix_ms() + ms)) {
+        problem_say(r, 422, "invalid_fields", "the clock would pass the year 9998");
         return;
     }
     struct advance *p = calloc(1, sizeof *p);

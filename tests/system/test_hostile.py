@@ -114,3 +114,23 @@ def test_a_drain_does_not_wait_for_half_a_request(gateway):
         assert g.stop() == 0
         assert c.recv(100).startswith(b"HTTP/1.1 503 ")
     assert g.events("worker.drained")[-1]["complete"] is True
+
+
+def test_the_clock_stops_before_years_have_five_digits(gateway):
+    g = gateway()
+    while True:
+        answer = g.http("POST", "/sandbox/clock", {"advance": "3650d"}, key=None)
+        if answer.status != 200:
+            break
+    assert answer.status == 422
+    sent = g.accepted()
+    assert g.wait_status(sent, "delivered")["created_at"].startswith("99")
+
+
+def test_all_captures_can_be_listed_at_once(gateway):
+    g = gateway()
+    sent = g.accepted(to=[f"u{i}@d{i}.example" for i in range(600)])
+    again = g.accepted(to=[f"u{i}@d{i}.example" for i in range(600)])
+    for message in (sent, again):
+        g.wait_status(message, "delivered")
+    assert len(g.captures(limit=10000)) == 1200
