@@ -307,6 +307,7 @@ evaluate(struct spf_check *c, SPF_server_t *server, SPF_request_t *request)
     BUG_ON(response == NULL);
     request->cur_dom = c->mail.domain;
     SPF_errcode_t e = SPF_server_get_record(server, request, response, &record);
+    response->spf_record_exp = record; /* SPF_record_interpret() wants it there */
     if (e == SPF_E_SUCCESS && record != NULL)
         e = SPF_record_interpret(record, request, response, 0);
     if (!c->asking && !c->forced) {
@@ -314,7 +315,8 @@ evaluate(struct spf_check *c, SPF_server_t *server, SPF_request_t *request)
         if (c->verdict.result >= SPF_TEMPERROR)
             snprintf(c->verdict.text, sizeof c->verdict.text, "%s", SPF_strerror(e));
     }
-    SPF_record_free(record);
+    if (record != NULL)
+        SPF_record_free(record);
     SPF_response_free(response);
 }
 

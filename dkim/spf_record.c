@@ -182,7 +182,7 @@ read_exists(struct reading *r, struct term *t)
 static bool
 read_hosts(struct reading *r, struct term *t)
 {
-    char name[ADDRESS_DOMAIN_MAX + 1], with_bits[sizeof name + 8];
+    char name[ADDRESS_DOMAIN_MAX + 1], with_bits[sizeof name + 16];
     int bits = r->macros.mail->ipv6 ? t->bits6 : t->bits4;
     if (!read_domain(r, t, name) || bits == 0)
         return false;
