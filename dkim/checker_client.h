@@ -27,7 +27,6 @@ void checker_client_free(struct checker_client *c);
 /* One check. The owner sets the members marked "in"; the rest is private. */
 struct check_op {
     void (*done)(struct check_op *op); /* in */
-    void *owner;                       /* in: for done; not looked at */
     struct spf_mail mail;              /* in */
     struct spf_verdict verdict;        /* out; also set when err is */
     struct err err; /* out: ERR_AWAY (no checker, or it died twice), ERR_TIMEOUT, ERR_CANCELLED

@@ -45,6 +45,11 @@ struct check_options {
     bool json;
 };
 
+struct ip_check {
+    struct check_op op;
+    struct domain_check *owner;
+};
+
 struct domain_check {
     const struct check_options *options;
     struct loop *loop;
@@ -59,7 +64,7 @@ struct domain_check {
 
     struct dns_query mx, a, aaaa, txt, dmarc;
     struct dmarc_walk walk;
-    struct check_op checks[CHECK_DOMAIN_IPS_MAX];
+    struct ip_check checks[CHECK_DOMAIN_IPS_MAX];
     unsigned pending;
     struct domain_facts facts;
 };
@@ -336,8 +341,9 @@ on_dmarc(struct dns_query *q)
 static void
 on_check(struct check_op *op)
 {
-    struct domain_check *d = op->owner;
-    d->facts.ips[op - d->checks].verdict = op->verdict;
+    struct ip_check *check = container_of(op, struct ip_check, op);
+    struct domain_check *d = check->owner;
+    d->facts.ips[check - d->checks].verdict = op->verdict;
     one_done(d);
 }
 
@@ -348,13 +354,13 @@ ask_spf(struct domain_check *d)
     d->facts.ip_count = o->ip_count;
     for (unsigned i = 0; i == 0 || i < o->ip_count; i++) {
         const char *ip = o->ip_count > 0 ? o->ips[i] : TRIAL_IP;
-        struct check_op *op = &d->checks[i];
+        struct check_op *op = &d->checks[i].op;
         bool ok =
             spf_mail_set(&op->mail, slice_str(ip), SLICE_NONE, slice_str(o->domain), SLICE_NONE);
         BUG_ON(!ok);
         snprintf(d->facts.ips[i].text, sizeof d->facts.ips[i].text, "%s", ip);
         op->done = on_check;
-        op->owner = d;
+        d->checks[i].owner = d;
         d->pending++;
         check_start(op, d->client);
     }

@@ -199,9 +199,8 @@ judge_alignment(struct report *r)
         add(r, FINDING_GOOD, "DMARC",
             "MAIL FROM of %s is aligned (%s), and SPF passes from %u of %u", f->domain,
             d->spf_strict ? "strict" : "relaxed", pass, f->ip_count);
-    add(r, FINDING_NOTE, "DMARC", "a DKIM signature must have d=%s%s to be aligned",
-        d->dkim_strict ? f->domain : f->walk->organizational,
-        d->dkim_strict ? "" : " or a name below it");
+    add(r, FINDING_NOTE, "DMARC", "a DKIM signature with d=%s is aligned (%s)", f->domain,
+        d->dkim_strict ? "strict" : "relaxed");
 }
 
 static void
@@ -235,7 +234,9 @@ static void
 judge_no_mx(struct report *r)
 {
     const struct domain_facts *f = r->facts;
-    if (f->a_status == DNS_TEMP || f->aaaa_status == DNS_TEMP)
+    if (f->mx_status == DNS_NXDOMAIN)
+        add(r, FINDING_MEND, "MX", "DNS does not know %s", f->domain);
+    else if (f->a_status == DNS_TEMP || f->aaaa_status == DNS_TEMP)
         add(r, FINDING_TROUBLE, "MX", "DNS gave no answer for the addresses of %s", f->domain);
     else if (f->a_status == DNS_OK || f->aaaa_status == DNS_OK)
         add(r, FINDING_NOTE, "MX", "there is none: bounces go to the address of %s", f->domain);
