@@ -15,7 +15,7 @@ WARN += $(if $(WERROR),-Werror)
 HARDEN := -fstack-protector-strong -fPIE -D_FORTIFY_SOURCE=2
 BASE_CFLAGS = -std=c11 -D_GNU_SOURCE -I. -Ibuild/gen $(WARN) -g -MMD -MP \
 	$(shell pkg-config --cflags $(PKGS))
-LIBS = $(shell pkg-config --libs $(PKGS)) -lunbound -lopendkim -lhttp_parser
+LIBS = $(shell pkg-config --libs $(PKGS)) -lunbound -lopendkim -lhttp_parser -lspf2
 LINK_FLAGS := -pie -Wl,-z,relro,-z,now
 
 # A variant is a folder below build/ with flags of its own. `test` and `asan`

@@ -2,6 +2,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "relay/cli/check_domain.h"
 #include "relay/cli/dev.h"
 #include "relay/sys/proc/child.h"
 
@@ -9,6 +10,7 @@ enum { EXIT_USAGE = 64 };
 
 static const char USAGE[] =
     "usage: stagepost dev [options]   development mode: see `stagepost dev --help`\n"
+    "       stagepost check domain NAME   would mail from it be believed? `--help` for options\n"
     "       stagepost --version\n";
 
 int
@@ -17,6 +19,8 @@ main(int argc, char **argv)
     const char *command = argc > 1 ? argv[1] : "";
     if (strcmp(command, "dev") == 0)
         return dev_main(argc - 1, argv + 1);
+    if (strcmp(command, "check") == 0)
+        return check_main(argc - 1, argv + 1);
     if (strcmp(command, "child") == 0)
         return child_main(argc - 2, argv + 2);
     if (strcmp(command, "--version") == 0) {

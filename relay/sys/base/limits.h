@@ -229,6 +229,23 @@ enum {
     KEY_FILE_BYTES_MAX = 16384, /* RSA-4096 has 3.3 KB, some have text before it */
     KEY_RSA_BITS_MIN = 1024,    /* RFC 8301 3.2 */
     KEY_RSA_BITS_MAX = 4096,
+
+    /* Policy records of strangers */
+    TXT_BYTES_MAX = 4096,             /* of one TXT record that is looked at */
+    DMARC_QUESTIONS_MAX = 8,          /* RFC 9989 4.10 */
+    DMARC_TAGS_MAX = 32,              /* of one record; RFC 9989 knows ten */
+    SPF_RECORD_MAX = 2048,            /* libspf2 writes beyond its stack from about 4 kB up */
+    SPF_LOOKUPS_MAX = 10,             /* RFC 7208 4.6.4: terms that ask DNS */
+    SPF_VOID_LOOKUPS_MAX = 2,         /* RFC 7208 4.6.4 */
+    SPF_HOSTS_PER_MX_MAX = 10,        /* RFC 7208 4.6.4 */
+    SPF_QUESTIONS_MAX = 40,           /* DNS questions of one check, whatever it is made of */
+    CHECK_FRAME_MAX = 64 << 10,       /* the answer to one DNS question */
+    CHECK_CPU_S = 5,                  /* of one check; an honest one takes about 10 us */
+    CHECK_WAIT_MS = 20000,            /* for one check, DNS included: RFC 7208 4.6.4 */
+    CHECK_DNS_TIMEOUT_MS = 5000,      /* per question */
+    CHECKER_MEMORY_BYTES = 256 << 20, /* address space of the checker */
+    CHECKER_CONNECTIONS_MAX = 128,    /* workers of one machine, twice */
+    CHECK_DOMAIN_IPS_MAX = 16,        /* of one command line */
 };
 
 #endif

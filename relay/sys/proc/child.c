@@ -5,6 +5,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "dkim/checker.h"
 #include "dkim/keys.h"
 #include "dkim/signer.h"
 #include "relay/sandbox/sandbox.h"
@@ -160,6 +161,9 @@ child_main(int argc, char **argv)
     if (argc != 3 || !slice_to_u64(slice_str(argv[1]), &number) || number >= METRICS_SLOTS_MAX)
         return EXIT_USAGE;
     log_init(argv[0], (unsigned)number, LOG_INFO);
+    if (strcmp(argv[0], "checker") == 0)
+        return checker_run(&(struct checker_config){.listen_fd = CHECKER_FD_LISTEN,
+                                                    .control_fd = CHILD_FD_CONTROL});
     const struct config *c = config_read_snapshot(CHILD_FD_CONFIG, &err);
     /* Slot 0 is for everything that is not a worker. */
     unsigned slot = strcmp(argv[0], "worker") == 0 ? (unsigned)number + 1 : 0;

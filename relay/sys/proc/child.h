@@ -22,6 +22,8 @@ enum child_fd {
 
 enum worker_fd { WORKER_FD_SMTP = CHILD_FD_ROLE, WORKER_FD_SMTPS, WORKER_FD_HTTP, WORKER_FD_END };
 enum signer_fd { SIGNER_FD_LISTEN = CHILD_FD_ROLE, SIGNER_FD_END };
+/* The checker gets nothing but these two and standard error: no configuration. */
+enum checker_fd { CHECKER_FD_LISTEN = CHILD_FD_ROLE, CHECKER_FD_END };
 enum sandbox_fd {
     SANDBOX_FD_DNS_UDP = CHILD_FD_ROLE,
     SANDBOX_FD_DNS_TCP,

@@ -1,0 +1,405 @@
+#include "relay/cli/check_report.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "relay/sys/base/bug.h"
+#include "relay/sys/base/log.h"
+#include "relay/wire/text.h"
+
+enum { FINDINGS_MAX = 2 * CHECK_DOMAIN_IPS_MAX + 32, PUBLISH_MAX = 2, TXT_STRING_MAX = 255 };
+
+struct finding {
+    enum finding_level level;
+    const char *topic;
+    char text[512];
+};
+
+struct report {
+    const struct domain_facts *facts;
+    struct finding findings[FINDINGS_MAX];
+    unsigned count;
+    struct {
+        char name[ADDRESS_DOMAIN_MAX + sizeof "_dmarc."];
+        char value[SPF_RECORD_MAX + 64 * CHECK_DOMAIN_IPS_MAX];
+    } publish[PUBLISH_MAX];
+    unsigned publish_count;
+    struct dmarc_found dmarc;
+};
+
+static void __attribute__((format(printf, 4, 5)))
+add(struct report *r, enum finding_level level, const char *topic, const char *fmt, ...)
+{
+    BUG_ON(r->count == FINDINGS_MAX);
+    struct finding *f = &r->findings[r->count++];
+    va_list args;
+    va_start(args, fmt);
+    f->level = level;
+    f->topic = topic;
+    vsnprintf(f->text, sizeof f->text, fmt, args);
+    va_end(args);
+}
+
+static void __attribute__((format(printf, 3, 4)))
+publish(struct report *r, const char *prefix, const char *fmt, ...)
+{
+    BUG_ON(r->publish_count == PUBLISH_MAX);
+    unsigned i = r->publish_count++;
+    va_list args;
+    va_start(args, fmt);
+    snprintf(r->publish[i].name, sizeof r->publish[i].name, "%s%s", prefix, r->facts->domain);
+    vsnprintf(r->publish[i].value, sizeof r->publish[i].value, fmt, args);
+    va_end(args);
+}
+
+/* --- SPF --- */
+
+static const char *
+because(const struct spf_verdict *v)
+{
+    return v->text[0] != '\0' ? v->text : "no term of the record names it";
+}
+
+static void
+judge_address(struct report *r, const char *ip, const struct spf_verdict *v)
+{
+    const char *name = spf_result_name(v->result);
+    if (v->result == SPF_PASS)
+        add(r, FINDING_GOOD, "SPF", "pass from %s (%u of %d lookups)", ip, v->lookups,
+            SPF_LOOKUPS_MAX);
+    else if (v->result == SPF_TEMPERROR)
+        add(r, FINDING_TROUBLE, "SPF", "%s from %s: %s", name, ip, v->text);
+    else if (v->result == SPF_NONE)
+        add(r, FINDING_MEND, "SPF", "none from %s: there is no SPF record", ip);
+    else
+        add(r, FINDING_MEND, "SPF", "%s from %s: %s", name, ip, because(v));
+    if (v->unsure)
+        add(r, FINDING_NOTE, "SPF", "the record uses ptr, which was taken as matching nothing");
+}
+
+static void
+judge_trial(struct report *r, const struct spf_verdict *v)
+{
+    if (v->result == SPF_PERMERROR)
+        add(r, FINDING_MEND, "SPF", "the record cannot be evaluated: %s", v->text);
+    else if (v->result == SPF_TEMPERROR)
+        add(r, FINDING_TROUBLE, "SPF", "%s", v->text);
+    else if (v->result == SPF_NONE)
+        add(r, FINDING_MEND, "SPF",
+            "there is no SPF record; say --from-ip to see the one to publish");
+    else if (v->result == SPF_PASS)
+        add(r, FINDING_MEND, "SPF", "the record lets any address pass");
+    else
+        add(r, FINDING_GOOD, "SPF", "the record is valid; say --from-ip to see who passes");
+}
+
+static bool
+is_v6(const char *ip)
+{
+    return strchr(ip, ':') != NULL;
+}
+
+/* The addresses that do not pass, as terms. */
+static void
+add_terms(const struct domain_facts *f, struct buf *b)
+{
+    for (unsigned i = 0; i < f->ip_count; i++)
+        if (f->ips[i].verdict.result != SPF_PASS)
+            buf_addf(b, " %s:%s", is_v6(f->ips[i].text) ? "ip6" : "ip4", f->ips[i].text);
+}
+
+/* A record that cannot be evaluated is for its owner to mend: which of its terms
+ * are wanted we cannot know. */
+static void
+propose_spf(struct report *r)
+{
+    const struct domain_facts *f = r->facts;
+    bool lacking = false;
+    for (unsigned i = 0; i < f->ip_count; i++) {
+        enum spf_result result = f->ips[i].verdict.result;
+        if (result == SPF_TEMPERROR || result == SPF_PERMERROR)
+            return;
+        lacking |= result != SPF_PASS;
+    }
+    if (!lacking || f->spf_count > 1)
+        return;
+    struct buf terms;
+    buf_init(&terms, 64 * CHECK_DOMAIN_IPS_MAX);
+    add_terms(f, &terms);
+    if (f->spf_count == 0)
+        publish(r, "", "v=spf1%.*s -all", SLICE_FMT(buf_slice(&terms)));
+    else if (f->spf[0] != '\0')
+        publish(r, "", "v=spf1%.*s%s", SLICE_FMT(buf_slice(&terms)), f->spf + strlen("v=spf1"));
+    buf_fini(&terms);
+}
+
+static void
+judge_spf(struct report *r)
+{
+    const struct domain_facts *f = r->facts;
+    if (f->txt_status == DNS_TEMP) {
+        add(r, FINDING_TROUBLE, "SPF", "DNS gave no answer for the TXT records of %s", f->domain);
+        return;
+    }
+    if (f->spf[0] != '\0')
+        add(r, FINDING_NOTE, "SPF", "published: %s", f->spf);
+    if (f->spf_count > 1)
+        add(r, FINDING_MEND, "SPF", "%u SPF records: receivers take that as an error; keep one",
+            f->spf_count);
+    for (unsigned i = 0; i < f->ip_count; i++)
+        judge_address(r, f->ips[i].text, &f->ips[i].verdict);
+    if (f->ip_count == 0)
+        judge_trial(r, &f->ips[0].verdict);
+    propose_spf(r);
+}
+
+/* --- DMARC --- */
+
+static void
+no_dmarc(struct report *r)
+{
+    const struct dmarc_walk *w = r->facts->walk;
+    if (w->own_records > 1)
+        add(r, FINDING_MEND, "DMARC", "%u records at _dmarc.%s: receivers ignore them all",
+            w->own_records, w->domain);
+    else if (w->broken > 0)
+        add(r, FINDING_MEND, "DMARC", "the record at _dmarc.%s is not valid: receivers ignore it",
+            w->domain);
+    else
+        add(r, FINDING_MEND, "DMARC", "no record applies: large receivers ask for one");
+    publish(r, "_dmarc.", "v=DMARC1; p=none; rua=mailto:dmarc-reports@%s", r->facts->domain);
+}
+
+static void
+note_record(struct report *r, const struct dmarc_record *d)
+{
+    if (d->bad_policy)
+        add(r, FINDING_MEND, "DMARC", "p=, sp= or np= has an unknown value: it counts as p=none");
+    if (d->without_p)
+        add(r, FINDING_NOTE, "DMARC",
+            "there is no p=: receivers before RFC 9989 ignore the record");
+    if (d->testing)
+        add(r, FINDING_NOTE, "DMARC", "t=y: receivers are asked for less than the policy says");
+    if (!d->reports)
+        add(r, FINDING_NOTE, "DMARC", "there is no rua=: nobody is told of failures");
+    if (d->ignored > 0)
+        add(r, FINDING_NOTE, "DMARC", "%u tags are unknown or not valid, and ignored", d->ignored);
+}
+
+static void
+judge_alignment(struct report *r)
+{
+    const struct domain_facts *f = r->facts;
+    const struct dmarc_record *d = r->dmarc.record;
+    unsigned pass = 0;
+    for (unsigned i = 0; i < f->ip_count; i++)
+        pass += f->ips[i].verdict.result == SPF_PASS;
+    if (pass > 0 && dmarc_aligned(f->walk, f->walk, d->spf_strict))
+        add(r, FINDING_GOOD, "DMARC",
+            "MAIL FROM of %s is aligned (%s), and SPF passes from %u of %u", f->domain,
+            d->spf_strict ? "strict" : "relaxed", pass, f->ip_count);
+    add(r, FINDING_NOTE, "DMARC", "a DKIM signature with d=%s is aligned (%s)", f->domain,
+        d->dkim_strict ? "strict" : "relaxed");
+}
+
+static void
+judge_dmarc(struct report *r)
+{
+    const struct domain_facts *f = r->facts;
+    if (f->walk->temp_error) {
+        add(r, FINDING_TROUBLE, "DMARC", "DNS gave no answer for a _dmarc record");
+        return;
+    }
+    for (unsigned i = 0; i < f->dmarc_count; i++)
+        add(r, FINDING_NOTE, "DMARC", "published at %s: %s", f->dmarc[i].name, f->dmarc[i].text);
+    /* Without an answer it is not known to be missing. */
+    bool exists = f->mx_status != DNS_NXDOMAIN &&
+                  (f->mx_status != DNS_NODATA || f->a_status == DNS_OK || f->a_status == DNS_TEMP ||
+                   f->aaaa_status == DNS_OK || f->aaaa_status == DNS_TEMP);
+    r->dmarc = dmarc_walk_result(f->walk, exists);
+    if (r->dmarc.record == NULL) {
+        no_dmarc(r);
+        return;
+    }
+    add(r, FINDING_GOOD, "DMARC", "policy %s, by the record of %s",
+        dmarc_policy_name(r->dmarc.policy), r->dmarc.at);
+    note_record(r, r->dmarc.record);
+    judge_alignment(r);
+}
+
+/* --- MX --- */
+
+static void
+judge_no_mx(struct report *r)
+{
+    const struct domain_facts *f = r->facts;
+    if (f->mx_status == DNS_NXDOMAIN)
+        add(r, FINDING_MEND, "MX", "DNS does not know %s", f->domain);
+    else if (f->a_status == DNS_TEMP || f->aaaa_status == DNS_TEMP)
+        add(r, FINDING_TROUBLE, "MX", "DNS gave no answer for the addresses of %s", f->domain);
+    else if (f->a_status == DNS_OK || f->aaaa_status == DNS_OK)
+        add(r, FINDING_NOTE, "MX", "there is none: bounces go to the address of %s", f->domain);
+    else
+        add(r, FINDING_MEND, "MX", "nothing receives mail for %s, so bounces are lost", f->domain);
+}
+
+static void
+judge_mx(struct report *r)
+{
+    const struct domain_facts *f = r->facts;
+    if (f->mx_status == DNS_TEMP)
+        add(r, FINDING_TROUBLE, "MX", "DNS gave no answer for the MX of %s", f->domain);
+    else if (f->null_mx)
+        add(r, FINDING_MEND, "MX",
+            "a null MX says that the domain takes no mail: many refuse mail from it");
+    else if (f->mx_count == 0)
+        judge_no_mx(r);
+    for (unsigned i = 0; i < f->mx_count && i < CHECK_MX_SHOWN && !f->null_mx; i++)
+        add(r, FINDING_GOOD, "MX", "%s", f->mx[i]);
+}
+
+static enum finding_level
+judge(struct report *r, const struct domain_facts *f)
+{
+    enum finding_level worst = FINDING_GOOD;
+    *r = (struct report){.facts = f};
+    judge_spf(r);
+    judge_dmarc(r);
+    judge_mx(r);
+    for (unsigned i = 0; i < r->count; i++)
+        if (r->findings[i].level > worst)
+            worst = r->findings[i].level;
+    return worst;
+}
+
+/* --- writing --- */
+
+static const char *
+level_name(enum finding_level level)
+{
+    static const char *const names[] = {"good", "note", "trouble", "mend"};
+    return names[level];
+}
+
+static const char *
+verdict_name(enum finding_level worst)
+{
+    return level_name(worst == FINDING_NOTE ? FINDING_GOOD : worst);
+}
+
+/* As in a zone file: strings of at most 255 bytes. */
+static void
+add_zone_line(struct buf *out, const char *name, const char *value)
+{
+    struct slice rest = slice_str(value);
+    buf_addf(out, "  %s. TXT", name);
+    while (rest.n > 0) {
+        struct slice piece = slice_cut(&rest, rest.n < TXT_STRING_MAX ? rest.n : TXT_STRING_MAX);
+        buf_add_str(out, " \"");
+        for (size_t i = 0; i < piece.n; i++) {
+            if (piece.p[i] == '"' || piece.p[i] == '\\')
+                buf_add_char(out, '\\');
+            buf_add_char(out, piece.p[i]);
+        }
+        buf_add_char(out, '"');
+    }
+    buf_add_char(out, '\n');
+}
+
+enum finding_level
+check_report_text(const struct domain_facts *f, struct buf *out)
+{
+    struct report r;
+    enum finding_level worst = judge(&r, f);
+    buf_addf(out, "%s: %s\n", f->domain, verdict_name(worst));
+    for (unsigned i = 0; i < r.count; i++) {
+        buf_addf(out, "  %-7s  %-5s  ", level_name(r.findings[i].level), r.findings[i].topic);
+        text_add_ascii(out, slice_str(r.findings[i].text));
+        buf_add_char(out, '\n');
+    }
+    if (r.publish_count > 0)
+        buf_add_str(out, "To publish in DNS, in place of what is there under that name:\n");
+    for (unsigned i = 0; i < r.publish_count; i++)
+        add_zone_line(out, r.publish[i].name, r.publish[i].value);
+    BUG_ON(out->overflowed);
+    return worst;
+}
+
+static void
+json_member(struct buf *out, const char *name, const char *value)
+{
+    json_add_string(out, slice_str(name));
+    buf_add_char(out, ':');
+    if (value != NULL)
+        json_add_string(out, slice_str(value));
+    else
+        buf_add_str(out, "null");
+}
+
+static void
+json_findings(const struct report *r, struct buf *out)
+{
+    buf_add_str(out, ",\"findings\":[");
+    for (unsigned i = 0; i < r->count; i++) {
+        buf_add_str(out, i > 0 ? ",{" : "{");
+        json_member(out, "level", level_name(r->findings[i].level));
+        buf_add_char(out, ',');
+        json_member(out, "topic", r->findings[i].topic);
+        buf_add_char(out, ',');
+        json_member(out, "text", r->findings[i].text);
+        buf_add_char(out, '}');
+    }
+    buf_add_char(out, ']');
+}
+
+static void
+json_spf(const struct domain_facts *f, struct buf *out)
+{
+    buf_add_str(out, ",\"spf\":[");
+    for (unsigned i = 0; i < f->ip_count; i++) {
+        buf_add_str(out, i > 0 ? ",{" : "{");
+        json_member(out, "ip", f->ips[i].text);
+        buf_add_char(out, ',');
+        json_member(out, "result", spf_result_name(f->ips[i].verdict.result));
+        buf_addf(out, ",\"lookups\":%u}", f->ips[i].verdict.lookups);
+    }
+    buf_add_char(out, ']');
+}
+
+static void
+json_publish(const struct report *r, struct buf *out)
+{
+    buf_add_str(out, ",\"publish\":[");
+    for (unsigned i = 0; i < r->publish_count; i++) {
+        buf_add_str(out, i > 0 ? ",{" : "{");
+        json_member(out, "name", r->publish[i].name);
+        buf_add_str(out, ",\"type\":\"TXT\",");
+        json_member(out, "value", r->publish[i].value);
+        buf_add_char(out, '}');
+    }
+    buf_add_char(out, ']');
+}
+
+enum finding_level
+check_report_json(const struct domain_facts *f, struct buf *out)
+{
+    struct report r;
+    enum finding_level worst = judge(&r, f);
+    buf_add_char(out, '{');
+    json_member(out, "domain", f->domain);
+    buf_add_char(out, ',');
+    json_member(out, "verdict", verdict_name(worst));
+    json_findings(&r, out);
+    json_spf(f, out);
+    buf_add_str(out, ",\"dmarc\":{");
+    bool found = r.dmarc.record != NULL;
+    json_member(out, "policy", found ? dmarc_policy_name(r.dmarc.policy) : NULL);
+    buf_add_char(out, ',');
+    json_member(out, "at", r.dmarc.at);
+    buf_add_str(out, "}");
+    json_publish(&r, out);
+    buf_add_str(out, "}\n");
+    BUG_ON(out->overflowed);
+    return worst;
+}

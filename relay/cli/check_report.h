@@ -1,0 +1,51 @@
+/*
+ * Judges what was found about a domain, and writes it for a person or as JSON.
+ * Pure: no I/O. Texts of strangers come out as printable ASCII.
+ */
+#ifndef STAGEPOST_CLI_CHECK_REPORT_H
+#define STAGEPOST_CLI_CHECK_REPORT_H
+
+#include "dkim/dmarc.h"
+#include "dkim/spf.h"
+#include "relay/sys/base/buf.h"
+#include "relay/sys/base/limits.h"
+
+enum { CHECK_MX_SHOWN = 8, CHECK_REPORT_MAX = 256 << 10 };
+
+/* What was published and found. All texts are the owner's. */
+struct domain_facts {
+    const char *domain; /* ASCII, lower case */
+
+    enum dns_status mx_status, a_status, aaaa_status;
+    bool null_mx; /* RFC 7505 */
+    unsigned mx_count;
+    char mx[CHECK_MX_SHOWN][ADDRESS_DOMAIN_MAX + 1]; /* the first ones, in DNS's order */
+
+    enum dns_status txt_status;
+    unsigned spf_count;
+    char spf[SPF_RECORD_MAX + 1]; /* the first record; "" when it is longer */
+
+    unsigned ip_count; /* 0: one trial with an address that nobody has */
+    struct {
+        char text[64];
+        struct spf_verdict verdict;
+    } ips[CHECK_DOMAIN_IPS_MAX]; /* the trial stands first */
+
+    const struct dmarc_walk *walk; /* finished */
+    unsigned dmarc_count;
+    struct {
+        char name[ADDRESS_DOMAIN_MAX + sizeof "_dmarc."];
+        char text[512];           /* cut */
+    } dmarc[DMARC_QUESTIONS_MAX]; /* records that claim to be one, in order of the walk */
+};
+
+/* Worse is greater. */
+enum finding_level { FINDING_GOOD, FINDING_NOTE, FINDING_TROUBLE, FINDING_MEND };
+
+/* Appends the report to `out` (CHECK_REPORT_MAX is enough); the worst level in it. */
+enum finding_level check_report_text(const struct domain_facts *f, struct buf *out);
+/* As one JSON object and a line feed: domain, verdict ("good", "mend", "trouble"),
+ * findings, spf, dmarc, publish. */
+enum finding_level check_report_json(const struct domain_facts *f, struct buf *out);
+
+#endif
