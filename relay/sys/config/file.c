@@ -147,6 +147,14 @@ join(char out[CONFIG_WHERE_MAX], const char *where, const char *name)
     snprintf(out, CONFIG_WHERE_MAX, "%s%s%s", where, where[0] != '\0' ? "." : "", name);
 }
 
+/* "dkim" of "domains.dkim" */
+static const char *
+section_name(const struct config_section *s)
+{
+    const char *dot = strrchr(s->path, '.');
+    return dot != NULL ? dot + 1 : s->path;
+}
+
 /* The name of this section that is the nearest to what was written. */
 static const char *
 nearest(const char *section, const char *name)
@@ -156,7 +164,7 @@ nearest(const char *section, const char *name)
     for (size_t i = 0; i < CONFIG_KEY_COUNT + CONFIG_SECTION_COUNT; i++) {
         bool is_key = i < CONFIG_KEY_COUNT;
         const char *candidate =
-            is_key ? CONFIG_KEYS[i].name : CONFIG_SECTIONS[i - CONFIG_KEY_COUNT].path;
+            is_key ? CONFIG_KEYS[i].name : section_name(&CONFIG_SECTIONS[i - CONFIG_KEY_COUNT]);
         if (is_key && strcmp(CONFIG_KEYS[i].section, section) != 0)
             continue;
         if (!is_key && config_section_find(section, slice_str(candidate)) == NULL)
@@ -363,11 +371,12 @@ read_entries(const struct place *p, const struct config_section *sec, config_set
         return;
     }
     list->items = config_file_alloc(p->file, (count + 1) * sec->element_bytes);
+    bool whole = true;
     for (unsigned i = 0; i < count; i++) {
-        entries.base = (char *)list->items + list->count * sec->element_bytes;
-        if (read_entry(&entries, s, i))
-            list->count++;
+        entries.base = (char *)list->items + i * sec->element_bytes;
+        whole &= read_entry(&entries, s, i);
     }
+    list->count = whole ? count : 0; /* so that entry i is always that of the file */
 }
 
 static void

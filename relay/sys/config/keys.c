@@ -109,7 +109,7 @@ const struct config_key CONFIG_KEYS[] = {
      .help = "When a connection broke after the end of a message and nobody knows whether it "
              "was taken: send it again (a second copy is possible), or hold it for a person."},
 
-    {"dns", "forward", VALUE_SERVER, "", .offset = CONF(dns_forward),
+    {"dns", "forward", VALUE_SERVER, "", .offset = ROOT(dns_forward),
      .help = "A DNS server that is asked for everything, as \"192.0.2.53:53\"; without it names "
              "are resolved from the root servers down."},
 
@@ -219,7 +219,10 @@ config_section_find(const char *parent, struct slice name)
 {
     for (size_t i = 0; i < CONFIG_SECTION_COUNT; i++) {
         struct slice path = slice_str(CONFIG_SECTIONS[i].path);
-        if (parent[0] != '\0') {
+        bool nested = slice_find(path, '.') < path.n;
+        if (nested != (parent[0] != '\0'))
+            continue;
+        if (nested) {
             if (!slice_starts(path, slice_str(parent)))
                 continue;
             path = slice_skip(path, strlen(parent));
