@@ -20,11 +20,13 @@
 #include "relay/sys/proc/supervisor.h"
 
 enum { EXIT_USAGE = 64, EXIT_SOFTWARE = 70, EXIT_TEMPFAIL = 75, EXIT_CONFIG = 78 };
+enum dev_listener { DEV_SMTP, DEV_SMTPS, DEV_HTTP, DEV_LISTENERS };
 enum { YESCRYPT_COST = 5 }; /* about 16 ms a password */
 enum { CONNECTIONS_WANTED = 500 };
 
 struct dev_options {
     struct socket_wishes wishes;
+    uint16_t ports[DEV_LISTENERS];
     char state[256];
     struct net_address dns; /* port 0: the sandbox's */
     uint16_t mx_port;       /* 0: the sandbox's */
@@ -40,6 +42,7 @@ struct dev {
     char hash[2][CRYPT_OUTPUT_SIZE], key_sha256[2][2 * SHA256_DIGEST_LENGTH + 1];
     char key_path[2][256], redis[256], forward[80];
     const char *signer_paths[SIGNERS_MAX_HERE];
+    struct config_listener listeners[DEV_LISTENERS];
     struct config_credential credentials[2];
     struct config_dkim_key dkim_keys[2];
     struct config config;
@@ -108,9 +111,9 @@ static int
 one_option(struct dev_options *o, int id, const char *name, const char *value)
 {
     uint64_t n = 0;
-    uint16_t *ports[] = {[O_SMTP] = &o->wishes.smtp_port,
-                         [O_SMTPS] = &o->wishes.smtps_port,
-                         [O_HTTP] = &o->wishes.http_port,
+    uint16_t *ports[] = {[O_SMTP] = &o->ports[DEV_SMTP],
+                         [O_SMTPS] = &o->ports[DEV_SMTPS],
+                         [O_HTTP] = &o->ports[DEV_HTTP],
                          [O_DNS_PORT] = &o->wishes.dns_port};
     if (id == O_DNS)
         return dns_option(o, value);
@@ -149,13 +152,9 @@ default_state(struct dev_options *o)
 static int
 parse_options(struct dev_options *o, int argc, char **argv)
 {
-    *o = (struct dev_options){.wishes = {.smtp_port = 1587,
-                                         .smtps_port = 1465,
-                                         .http_port = 8025,
-                                         .dns_port = 1053,
-                                         .workers = 1,
-                                         .signers = 1,
-                                         .sandbox = true}};
+    *o = (struct dev_options){
+        .ports = {[DEV_SMTP] = 1587, [DEV_SMTPS] = 1465, [DEV_HTTP] = 8025},
+        .wishes = {.dns_port = 1053, .workers = 1, .signers = 1, .sandbox = true}};
     int id, index = 0;
     while ((id = getopt_long(argc, argv, "", OPTIONS, &index)) != -1)
         if (id == O_HELP) {
@@ -226,6 +225,16 @@ ensure_key(struct dev *d, unsigned i, enum key_kind kind, const char *selector, 
 }
 
 static void
+fill_listeners(struct dev *d)
+{
+    static const enum config_listener_kind KINDS[] = {
+        [DEV_SMTP] = CONFIG_SMTP, [DEV_SMTPS] = CONFIG_SMTPS, [DEV_HTTP] = CONFIG_HTTP};
+    for (unsigned i = 0; i < DEV_LISTENERS; i++)
+        d->listeners[i] = (struct config_listener){
+            .kind = KINDS[i], .address = "127.0.0.1", .port = d->sockets.at[i].port};
+}
+
+static void
 fill_config(struct dev *d)
 {
     const struct dev_options *o = &d->options;
@@ -242,10 +251,13 @@ fill_config(struct dev *d)
         .hostname = "localhost",
         .state_dir = d->dir.path,
         .run_dir = d->dir.run,
+        .listeners = d->listeners,
+        .listener_count = DEV_LISTENERS,
         .tls_cert_path = d->cert.cert_path,
         .tls_key_path = d->cert.key_path,
         .tls_ca_path = d->cert.ca_path,
         .redis = d->redis,
+        .redis_embedded = true,
         .redis_links = 4,
         .lease_ms = 4000,
         .history_bytes = 256ull << 20,
@@ -282,6 +294,7 @@ prepare(struct dev *d, struct err *err)
         ensure_key(d, 1, KEY_ED25519, "dev-ed25519", err) != 0 ||
         make_credential(d, 0, "dev", err) != 0 || make_credential(d, 1, "dev2", err) != 0)
         return -1;
+    fill_listeners(d);
     fill_config(d);
     return 0;
 }
@@ -304,18 +317,18 @@ say_ready(void *owner)
     struct buf line;
     buf_init(&line, LOG_LINE_MAX);
     buf_add_str(&line, "{\"event\":\"ready\"");
-    add_address(&line, "smtp", &d->sockets.smtp_at);
-    add_address(&line, "smtps", &d->sockets.smtps_at);
-    add_address(&line, "http", &d->sockets.http_at);
+    add_address(&line, "smtp", &d->sockets.at[DEV_SMTP]);
+    add_address(&line, "smtps", &d->sockets.at[DEV_SMTPS]);
+    add_address(&line, "http", &d->sockets.at[DEV_HTTP]);
     add_address(&line, "dns", &d->sockets.dns_at);
     buf_add_str(&line, ",\"ca\":");
     json_add_string(&line, slice_str(d->cert.ca_path));
     buf_add_str(&line, ",\"state\":");
     json_add_string(&line, slice_str(d->dir.path));
     buf_addf(&line, ",\"pid\":%d}\n", (int)getpid());
-    net_address_format(&d->sockets.smtp_at, smtp);
-    net_address_format(&d->sockets.smtps_at, smtps);
-    net_address_format(&d->sockets.http_at, http);
+    net_address_format(&d->sockets.at[DEV_SMTP], smtp);
+    net_address_format(&d->sockets.at[DEV_SMTPS], smtps);
+    net_address_format(&d->sockets.at[DEV_HTTP], http);
     printf("%.*s", SLICE_FMT(buf_slice(&line)));
     printf("Stagepost is ready. Nothing that it is given leaves this machine.\n"
            "  SMTP   %s (STARTTLS) and %s (TLS), user dev, password dev\n"
@@ -336,12 +349,23 @@ fail(const struct err *err, int code)
     return code;
 }
 
+static void
+wish_listeners(struct dev_options *o)
+{
+    o->wishes.listener_count = DEV_LISTENERS;
+    for (unsigned i = 0; i < DEV_LISTENERS; i++)
+        net_address_from_ip(SLICE("127.0.0.1"), o->ports[i], &o->wishes.listeners[i]);
+}
+
 static int
 run(struct dev *d)
 {
     struct err err = {0};
     if (statedir_open(&d->dir, d->options.state, &err) != 0)
         return fail(&err, err.code == ERR_CONFIG ? EXIT_CONFIG : EXIT_TEMPFAIL);
+    if (statedir_claim(&d->dir, true, &err) != 0)
+        return fail(&err, err.code == ERR_CONFIG ? EXIT_CONFIG : EXIT_TEMPFAIL);
+    wish_listeners(&d->options);
     if (sockets_bind(&d->sockets, &d->options.wishes, &d->dir, &err) != 0)
         return fail(&err, EXIT_TEMPFAIL);
     if (prepare(d, &err) != 0)
@@ -360,6 +384,7 @@ dev_main(int argc, char **argv)
     struct dev *d = calloc(1, sizeof *d);
     BUG_ON(d == NULL);
     d->dir.supervisor_lock_fd = d->dir.children_lock_fd = -1;
+    sockets_init(&d->sockets);
     int code = EXIT_USAGE;
     if (parse_options(&d->options, argc, argv) == 0) {
         log_init("supervisor", 0, LOG_INFO);

@@ -35,6 +35,14 @@ enum {
     SUBMIT_ARENA_MAX = 4 << 20,             /* API_RECIPIENTS_MAX recipients with their options */
     ACCEPT_BYTES_IN_MEMORY_MAX = 512 << 20, /* of messages, per worker; then 452 and 503 */
 
+    /* Configuration file */
+    CONFIG_FILE_BYTES_MAX = 4 << 20, /* thousands of credentials at 300 bytes each */
+    CONFIG_PROBLEMS_MAX = 200,       /* named in one run; the rest is counted */
+    CONFIG_ENTRIES_MAX = 10000,      /* of one list */
+    CONFIG_LISTENERS_MAX = 16,       /* descriptors that each worker inherits */
+    CONFIG_HASH_MIN = 50,            /* shorter ones are a setting without the hash */
+    CONFIG_HASH_MAX = 384,           /* a crypt(5) hash; yescrypt has 73 characters */
+
     /* Credentials */
     CREDENTIAL_HASHES_MAX = 256,   /* checks running (4 threads, 16 MB each) or waiting per worker:
                                        the last of them waits about 2 s */

@@ -34,6 +34,7 @@ static const struct member CONFIG_MEMBERS[] = {
     MEMBER(config, tls_key_path, KIND_STR),
     MEMBER(config, tls_ca_path, KIND_STR),
     MEMBER(config, redis, KIND_STR),
+    MEMBER(config, redis_embedded, KIND_BOOL),
     MEMBER(config, redis_links, KIND_UNSIGNED),
     MEMBER(config, lease_ms, KIND_U64),
     MEMBER(config, history_bytes, KIND_U64),
@@ -56,6 +57,11 @@ static const struct member CONFIG_MEMBERS[] = {
     MEMBER(config, sandbox_dir, KIND_STR),
 };
 
+static const struct member LISTENER_MEMBERS[] = {
+    MEMBER(config_listener, address, KIND_STR),
+    MEMBER(config_listener, port, KIND_U16),
+};
+
 static const struct member CREDENTIAL_MEMBERS[] = {
     MEMBER(config_credential, user, KIND_STR),
     MEMBER(config_credential, password_hash, KIND_STR),
@@ -73,6 +79,7 @@ static const struct member DKIM_KEY_MEMBERS[] = {
 struct snapshot {
     struct config config;
     json_t *json;
+    struct config_listener *listeners;
     struct config_credential *credentials;
     struct config_dkim_key *dkim_keys;
 };
@@ -115,6 +122,18 @@ strings_to_json(const char *const *strings, unsigned count)
 }
 
 static json_t *
+listeners_to_json(const struct config *c)
+{
+    json_t *a = json_array();
+    for (unsigned i = 0; i < c->listener_count; i++) {
+        json_t *o = object_of(LISTENER_MEMBERS, ARRAY_LEN(LISTENER_MEMBERS), &c->listeners[i]);
+        json_object_set_new(o, "kind", json_integer(c->listeners[i].kind));
+        json_array_append_new(a, o);
+    }
+    return a;
+}
+
+static json_t *
 credentials_to_json(const struct config *c)
 {
     json_t *a = json_array();
@@ -136,6 +155,7 @@ config_to_json(const struct config *c)
     for (unsigned i = 0; i < c->dkim_key_count; i++)
         json_array_append_new(
             keys, object_of(DKIM_KEY_MEMBERS, ARRAY_LEN(DKIM_KEY_MEMBERS), &c->dkim_keys[i]));
+    json_object_set_new(root, "listeners", listeners_to_json(c));
     json_object_set_new(root, "credentials", credentials_to_json(c));
     json_object_set_new(root, "dkim_keys", keys);
     json_object_set_new(root, "signer_sockets",
@@ -196,6 +216,26 @@ strings_from_json(json_t *array, unsigned *count)
     for (unsigned i = 0; i < *count; i++)
         out[i] = json_string_value(json_array_get(array, i));
     return out;
+}
+
+static int
+read_listeners(struct snapshot *s, struct err *err)
+{
+    json_t *a = json_object_get(s->json, "listeners");
+    unsigned n = (unsigned)json_array_size(a);
+    s->listeners = calloc(n + 1u, sizeof *s->listeners);
+    BUG_ON(s->listeners == NULL);
+    s->config.listeners = s->listeners;
+    s->config.listener_count = n;
+    for (unsigned i = 0; i < n; i++) {
+        json_t *o = json_array_get(a, i);
+        s->listeners[i].kind =
+            (enum config_listener_kind)json_integer_value(json_object_get(o, "kind"));
+        if (read_object(LISTENER_MEMBERS, ARRAY_LEN(LISTENER_MEMBERS), o, &s->listeners[i], err) !=
+            0)
+            return -1;
+    }
+    return 0;
 }
 
 static int
@@ -277,7 +317,8 @@ config_read_snapshot(int fd, struct err *err)
     s->config.signer_sockets =
         strings_from_json(json_object_get(root, "signer_sockets"), &s->config.signer_count);
     if (read_object(CONFIG_MEMBERS, ARRAY_LEN(CONFIG_MEMBERS), root, &s->config, err) != 0 ||
-        read_credentials(s, err) != 0 || read_dkim_keys(s, err) != 0) {
+        read_listeners(s, err) != 0 || read_credentials(s, err) != 0 ||
+        read_dkim_keys(s, err) != 0) {
         config_free(&s->config);
         return NULL;
     }
@@ -292,6 +333,7 @@ config_free(const struct config *c)
     struct snapshot *s = container_of(c, struct snapshot, config);
     for (unsigned i = 0; i < s->config.credential_count; i++)
         free(s->credentials[i].senders);
+    free(s->listeners);
     free(s->credentials);
     free(s->dkim_keys);
     free(s->config.signer_sockets);

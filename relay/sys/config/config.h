@@ -32,6 +32,15 @@ struct config_dkim_key {
     const char *path; /* PEM */
 };
 
+enum config_listener_kind { CONFIG_SMTP, CONFIG_SMTPS, CONFIG_HTTP };
+
+/* One listening address; every worker has a socket of its own on it. */
+struct config_listener {
+    enum config_listener_kind kind; /* SMTP: STARTTLS; SMTPS: RFC 8314 3.3 */
+    const char *address;            /* an IP address without brackets */
+    uint16_t port;
+};
+
 struct config_retry {
     uint64_t first_ms;   /* after the first failed attempt */
     uint64_t max_ms;     /* the longest pause between attempts */
@@ -45,11 +54,14 @@ struct config {
     bool development;
     const char *hostname; /* our name in EHLO, Received, Reporting-MTA */
     const char *state_dir, *run_dir;
+    const struct config_listener *listeners; /* at most CONFIG_LISTENERS_MAX */
+    unsigned listener_count;
 
     const char *tls_cert_path, *tls_key_path;
     const char *tls_ca_path; /* development CA, "" when there is none */
 
-    const char *redis; /* net_address_parse(): "unix:/path" or "ip:port" */
+    const char *redis;   /* net_address_parse(): "unix:/path" or "ip:port" */
+    bool redis_embedded; /* we start and stop it ourselves */
     unsigned redis_links;
     uint64_t lease_ms;
     uint64_t history_bytes, history_age_ms;

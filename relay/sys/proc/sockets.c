@@ -11,25 +11,26 @@
 
 enum { ANY_PORT_TRIES = 20 };
 
-static struct net_address
-loopback(uint16_t port)
-{
-    struct net_address a;
-    net_address_from_ip(SLICE("127.0.0.1"), port, &a);
-    return a;
-}
-
 /* One socket per worker on one address; the first probes, the rest share. */
 static int
-bind_group(int *fds, unsigned count, uint16_t port, struct net_address *bound, struct err *err)
+bind_listener(struct sockets *s, unsigned i, const struct net_address *at, struct err *err)
 {
-    *bound = loopback(port);
-    for (unsigned i = 0; i < count; i++) {
-        fds[i] = net_listen(bound, true, i == 0, err);
-        if (fds[i] < 0 || net_bound_address(fds[i], bound, err) != 0)
+    s->at[i] = *at;
+    for (unsigned w = 0; w < s->workers; w++) {
+        s->listen[w][i] = net_listen(&s->at[i], true, w == 0, err);
+        if (s->listen[w][i] < 0 || net_bound_address(s->listen[w][i], &s->at[i], err) != 0)
             return -1;
     }
     return 0;
+}
+
+/* For the sandbox: one socket on loopback. */
+static int
+bind_loopback(int *fd, uint16_t port, struct net_address *bound, struct err *err)
+{
+    net_address_from_ip(SLICE("127.0.0.1"), port, bound);
+    *fd = net_listen(bound, true, true, err);
+    return *fd < 0 ? -1 : net_bound_address(*fd, bound, err);
 }
 
 static int
@@ -53,7 +54,7 @@ static int
 bind_dns(struct sockets *s, uint16_t port, struct err *err)
 {
     for (int i = 0; i < (port == 0 ? ANY_PORT_TRIES : 1); i++) {
-        if (bind_group(&s->dns_tcp, 1, port, &s->dns_at, err) != 0)
+        if (bind_loopback(&s->dns_tcp, port, &s->dns_at, err) != 0)
             return -1;
         s->dns_udp = bind_udp(&s->dns_at, err);
         if (s->dns_udp >= 0)
@@ -75,12 +76,13 @@ bind_signer(struct sockets *s, unsigned i, const struct statedir *dir, struct er
     return s->signer[i] < 0 ? -1 : 0;
 }
 
-static void
-set_none(struct sockets *s)
+void
+sockets_init(struct sockets *s)
 {
     *s = (struct sockets){.dns_udp = -1, .dns_tcp = -1, .mx = -1};
-    for (unsigned i = 0; i < WORKERS_MAX; i++)
-        s->smtp[i] = s->smtps[i] = s->http[i] = -1;
+    for (unsigned w = 0; w < WORKERS_MAX; w++)
+        for (unsigned i = 0; i < CONFIG_LISTENERS_MAX; i++)
+            s->listen[w][i] = -1;
     for (unsigned i = 0; i < SIGNERS_MAX_HERE; i++)
         s->signer[i] = -1;
 }
@@ -89,15 +91,15 @@ int
 sockets_bind(struct sockets *s, const struct socket_wishes *w, const struct statedir *dir,
              struct err *err)
 {
-    set_none(s);
+    sockets_init(s);
     s->workers = w->workers;
     s->signers = w->signers;
-    if (bind_group(s->smtp, w->workers, w->smtp_port, &s->smtp_at, err) != 0 ||
-        bind_group(s->smtps, w->workers, w->smtps_port, &s->smtps_at, err) != 0 ||
-        bind_group(s->http, w->workers, w->http_port, &s->http_at, err) != 0)
-        return -1;
+    s->listeners = w->listener_count;
+    for (unsigned i = 0; i < w->listener_count; i++)
+        if (bind_listener(s, i, &w->listeners[i], err) != 0)
+            return -1;
     if (w->sandbox &&
-        (bind_dns(s, w->dns_port, err) != 0 || bind_group(&s->mx, 1, 0, &s->mx_at, err) != 0))
+        (bind_dns(s, w->dns_port, err) != 0 || bind_loopback(&s->mx, 0, &s->mx_at, err) != 0))
         return -1;
     for (unsigned i = 0; i < w->signers; i++)
         if (bind_signer(s, i, dir, err) != 0)
@@ -116,12 +118,11 @@ close_all(const int *fds, unsigned count)
 void
 sockets_close(struct sockets *s)
 {
-    close_all(s->smtp, WORKERS_MAX);
-    close_all(s->smtps, WORKERS_MAX);
-    close_all(s->http, WORKERS_MAX);
+    for (unsigned w = 0; w < WORKERS_MAX; w++)
+        close_all(s->listen[w], CONFIG_LISTENERS_MAX);
     close_all(s->signer, SIGNERS_MAX_HERE);
     close_all(&s->dns_udp, 1);
     close_all(&s->dns_tcp, 1);
     close_all(&s->mx, 1);
-    set_none(s);
+    sockets_init(s);
 }

@@ -116,6 +116,24 @@ statedir_open(struct statedir *s, const char *path, struct err *err)
     return s->children_lock_fd < 0 ? -1 : 0;
 }
 
+int
+statedir_claim(const struct statedir *s, bool development, struct err *err)
+{
+    const char *ours = development ? "development" : "production";
+    const char *theirs = development ? "production" : "development";
+    char path[256];
+    snprintf(path, sizeof path, "%s/%s", s->path, theirs);
+    if (access(path, F_OK) == 0)
+        return err_set(err, ERR_CONFIG, "%s is the state directory of a %s gateway", s->path,
+                       theirs);
+    snprintf(path, sizeof path, "%s/%s", s->path, ours);
+    int fd = open(path, O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
+    if (fd < 0)
+        return err_set_errno(err, ERR_IO, "%s", path);
+    close(fd);
+    return 0;
+}
+
 void
 statedir_close(struct statedir *s)
 {

@@ -10,6 +10,8 @@
 #ifndef STAGEPOST_PROC_STATEDIR_H
 #define STAGEPOST_PROC_STATEDIR_H
 
+#include <stdbool.h>
+
 #include "relay/sys/base/err.h"
 
 struct statedir {
@@ -25,6 +27,10 @@ struct statedir {
 /* Makes the directories (0700) and takes both locks. ERR_REFUSED: a live
  * supervisor holds it; ERR_TIMEOUT: children of a dead one did not end. */
 int statedir_open(struct statedir *s, const char *path, struct err *err);
+/* Marks the directory as that of a development or a production gateway;
+ * ERR_CONFIG when it is already the other's: development keys, passwords and
+ * mail never get into production, nor production mail into a sandbox. */
+int statedir_claim(const struct statedir *s, bool development, struct err *err);
 void statedir_close(struct statedir *s);
 
 /* Opens (and makes) a lock file and tries to lock it; the descriptor, -1 with

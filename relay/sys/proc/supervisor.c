@@ -20,6 +20,7 @@
 #include "relay/sys/base/bug.h"
 #include "relay/sys/base/clock.h"
 #include "relay/sys/base/id.h"
+#include "relay/sys/base/limits.h"
 #include "relay/sys/base/log.h"
 #include "relay/sys/base/metrics.h"
 #include "relay/sys/net/fd_watch.h"
@@ -32,7 +33,7 @@ enum {
     YOUNG_MS = 10000, /* a child that dies younger waits longer each time */
     DRAIN_MS = 30000, /* for each group of children; then SIGKILL */
     EXIT_UNAVAILABLE = 69,
-    FDS_MAX = CHILD_FD_ROLE + 4,
+    FDS_MAX = CHILD_FD_ROLE + CONFIG_LISTENERS_MAX,
 };
 
 enum role { ROLE_KEEPER, ROLE_SANDBOX, ROLE_SIGNER, ROLE_WORKER };
@@ -77,9 +78,8 @@ role_fds(const struct child *c, int fds[FDS_MAX])
     const struct sockets *s = c->sup->cfg->sockets;
     unsigned n = CHILD_FD_ROLE;
     if (c->role == ROLE_WORKER) {
-        fds[n++] = s->smtp[c->number];
-        fds[n++] = s->smtps[c->number];
-        fds[n++] = s->http[c->number];
+        for (unsigned i = 0; i < s->listeners; i++)
+            fds[n++] = s->listen[c->number][i];
     } else if (c->role == ROLE_SIGNER) {
         fds[n++] = s->signer[c->number];
     } else if (c->role == ROLE_SANDBOX) {
@@ -353,7 +353,8 @@ make_children(struct supervisor *s)
     const struct sockets *k = s->cfg->sockets;
     s->children = calloc(2u + k->signers + k->workers, sizeof *s->children);
     BUG_ON(s->children == NULL);
-    add_child(s, ROLE_KEEPER, 0);
+    if (s->cfg->config->redis_embedded)
+        add_child(s, ROLE_KEEPER, 0);
     if (k->mx >= 0)
         add_child(s, ROLE_SANDBOX, 0);
     for (unsigned i = 0; i < k->signers; i++)

@@ -150,11 +150,18 @@ control_readable(void *owner, int fd)
 static int
 open_listeners(struct worker *w, struct err *err)
 {
+    const struct config *c = w->cfg->config;
     w->listening = true;
-    if (smtp_server_listen(w->smtp, WORKER_FD_SMTP, false, err) != 0 ||
-        smtp_server_listen(w->smtp, WORKER_FD_SMTPS, true, err) != 0)
-        return -1;
-    return api_listen(w->api, WORKER_FD_HTTP, err);
+    for (unsigned i = 0; i < c->listener_count; i++) {
+        int fd = WORKER_FD_LISTEN + (int)i;
+        enum config_listener_kind kind = c->listeners[i].kind;
+        int failed = kind == CONFIG_HTTP
+                         ? api_listen(w->api, fd, err)
+                         : smtp_server_listen(w->smtp, fd, kind == CONFIG_SMTPS, err);
+        if (failed != 0)
+            return -1;
+    }
+    return 0;
 }
 
 /* Connections wait in the backlog until the queue is up, so that the death of a

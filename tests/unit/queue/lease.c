@@ -55,12 +55,12 @@ a_commit_into_anothers_partition_reaches_its_owner(void **state)
 {
     struct world *w = *state;
     unsigned start_a = w->a.jobs_seen, start_b = w->b.jobs_seen;
-    for (unsigned p = 0; p < 64; p++)
+    for (unsigned p = 0; p < QUEUE_PARTITIONS; p++)
         commit_one(w, &w->a, p);
-    WORLD_UNTIL(w, w->a.jobs_seen - start_a + w->b.jobs_seen - start_b == 64);
-    assert_in_range(w->b.jobs_seen - start_b, 1, 63);
+    WORLD_UNTIL(w, w->a.jobs_seen - start_a + w->b.jobs_seen - start_b == QUEUE_PARTITIONS);
+    assert_in_range(w->b.jobs_seen - start_b, 1, QUEUE_PARTITIONS - 1);
     world_run_ms(w, 1000);
-    assert_int_equal(w->a.jobs_seen - start_a + w->b.jobs_seen - start_b, 64);
+    assert_int_equal(w->a.jobs_seen - start_a + w->b.jobs_seen - start_b, QUEUE_PARTITIONS);
 }
 
 /* RDS-19: the channel of hints may be deaf. */

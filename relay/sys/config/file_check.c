@@ -1,0 +1,277 @@
+/* What keys say together, and the struct config made of the lists. Runs after
+ * errors too, so that all of them are found: a value that was wrong is "" or 0. */
+#include <stdio.h>
+#include <string.h>
+
+#include "relay/sys/base/bug.h"
+#include "relay/sys/config/file_internal.h"
+#include "relay/sys/net/stream.h"
+
+#define ITEMS(list, type) ((struct type *)(list).items)
+
+/* ---- listeners ------------------------------------------------------------ */
+
+static bool
+is_any(const struct net_address *a)
+{
+    static const uint8_t ZERO[16];
+    return memcmp(a->ip, ZERO, a->kind == NET_IPV4 ? 4 : 16) == 0;
+}
+
+/* IPv6 sockets take IPv6 only, so 0.0.0.0 and :: do not meet. */
+static bool
+listeners_meet(const struct config_file_listener *x, const struct config_file_listener *y)
+{
+    struct net_address a, b;
+    if (x->port == 0 || x->port != y->port ||
+        !net_address_from_ip(slice_str(x->address), x->port, &a) ||
+        !net_address_from_ip(slice_str(y->address), y->port, &b) || a.kind != b.kind)
+        return false;
+    return is_any(&a) || is_any(&b) || memcmp(a.ip, b.ip, sizeof a.ip) == 0;
+}
+
+static void
+check_listener(struct config_file *f, unsigned i)
+{
+    const struct config_file_listener *all = ITEMS(f->draft.listeners, config_file_listener);
+    char where[CONFIG_WHERE_MAX];
+    struct net_address at;
+    for (unsigned k = 0; k < i; k++)
+        if (listeners_meet(&all[i], &all[k])) {
+            snprintf(where, sizeof where, "listeners[%u].port", i);
+            config_file_complain(f, CONFIG_ERROR, where, "port %u is that of listeners[%u] too",
+                                 all[i].port, k);
+        }
+    if (all[i].kind == CONFIG_HTTP && net_address_from_ip(slice_str(all[i].address), 0, &at) &&
+        !net_address_is_loopback(&at)) {
+        snprintf(where, sizeof where, "listeners[%u].address", i);
+        config_file_complain(f, CONFIG_WARNING, where,
+                             "HTTP beyond this machine: API keys travel without TLS, and "
+                             "/metrics answers everybody");
+    }
+}
+
+static void
+check_listeners(struct config_file *f)
+{
+    const struct config_file_listener *all = ITEMS(f->draft.listeners, config_file_listener);
+    unsigned http = 0, count = f->draft.listeners.count;
+    for (unsigned i = 0; i < count; i++) {
+        check_listener(f, i);
+        http += all[i].kind == CONFIG_HTTP;
+    }
+    if (http > SMTP_LISTENERS_MAX || count - http > SMTP_LISTENERS_MAX)
+        config_file_complain(f, CONFIG_ERROR, "listeners",
+                             "more than %d for SMTP, or more than that for HTTP",
+                             (int)SMTP_LISTENERS_MAX);
+}
+
+/* ---- domains -------------------------------------------------------------- */
+
+static void
+check_domain(struct config_file *f, unsigned i)
+{
+    const struct config_file_domain *all = ITEMS(f->draft.domains, config_file_domain);
+    char where[CONFIG_WHERE_MAX];
+    for (unsigned k = 0; k < i; k++)
+        if (all[i].name[0] != '\0' && strcmp(all[i].name, all[k].name) == 0) {
+            snprintf(where, sizeof where, "domains[%u].name", i);
+            config_file_complain(f, CONFIG_ERROR, where, "%s is domains[%u] too", all[i].name, k);
+        }
+    const struct config_file_dkim *keys = ITEMS(all[i].dkim, config_file_dkim);
+    for (unsigned a = 0; a < all[i].dkim.count; a++)
+        for (unsigned b = 0; b < a; b++)
+            if (keys[a].selector[0] != '\0' && strcmp(keys[a].selector, keys[b].selector) == 0) {
+                snprintf(where, sizeof where, "domains[%u].dkim[%u].selector", i, a);
+                config_file_complain(f, CONFIG_ERROR, where, "%s stands twice", keys[a].selector);
+            }
+}
+
+static bool
+has_key(const struct config_file *f, const char *domain)
+{
+    const struct config_file_domain *all = ITEMS(f->draft.domains, config_file_domain);
+    for (unsigned i = 0; i < f->draft.domains.count; i++)
+        if (strcmp(all[i].name, domain) == 0)
+            return all[i].dkim.count > 0;
+    return false;
+}
+
+/* ---- credentials ---------------------------------------------------------- */
+
+/* The hash on the first line of the credential's password_file. */
+static void
+read_password_file(struct config_file *f, struct config_file_credential *c, const char *where)
+{
+    char line[CONFIG_HASH_MAX + 2] = "";
+    FILE *in = fopen(c->password_file, "re");
+    if (in == NULL)
+        return; /* said already */
+    if (fgets(line, sizeof line, in) == NULL)
+        line[0] = '\0';
+    fclose(in);
+    const char *hash = config_file_keep(f, slice_trim(slice_str(line)));
+    if (config_hash_ok(hash))
+        c->out.password_hash = hash;
+    else
+        config_file_complain(f, CONFIG_ERROR, where,
+                             "%.200s: its first line is no crypt(5) hash of a current method",
+                             c->password_file);
+}
+
+static void
+check_senders(struct config_file *f, const struct config_file_credential *c, unsigned i)
+{
+    const char **senders = c->senders.items;
+    char where[CONFIG_WHERE_MAX];
+    for (unsigned k = 0; k < c->senders.count; k++)
+        if (!has_key(f, senders[k])) {
+            snprintf(where, sizeof where, "credentials[%u].senders", i);
+            config_file_complain(f, CONFIG_WARNING, where,
+                                 "%s has no DKIM key: its mail goes out unsigned", senders[k]);
+        }
+}
+
+static void
+check_same(struct config_file *f, unsigned i)
+{
+    const struct config_file_credential *all = ITEMS(f->draft.credentials, config_file_credential);
+    char where[CONFIG_WHERE_MAX];
+    for (unsigned k = 0; k < i; k++) {
+        if (all[i].out.user[0] != '\0' && strcmp(all[i].out.user, all[k].out.user) == 0) {
+            snprintf(where, sizeof where, "credentials[%u].user", i);
+            config_file_complain(f, CONFIG_ERROR, where, "%s is credentials[%u] too",
+                                 all[i].out.user, k);
+        }
+        if (all[i].out.key_sha256[0] != '\0' &&
+            strcmp(all[i].out.key_sha256, all[k].out.key_sha256) == 0) {
+            snprintf(where, sizeof where, "credentials[%u].key_hash", i);
+            config_file_complain(f, CONFIG_ERROR, where, "credentials[%u] has the same key", k);
+        }
+    }
+}
+
+static void
+check_credential(struct config_file *f, unsigned i)
+{
+    struct config_file_credential *c = &ITEMS(f->draft.credentials, config_file_credential)[i];
+    char where[CONFIG_WHERE_MAX], file[CONFIG_WHERE_MAX];
+    snprintf(where, sizeof where, "credentials[%u]", i);
+    snprintf(file, sizeof file, "credentials[%u].password_file", i);
+    bool has_hash = c->out.password_hash[0] != '\0', has_file = c->password_file[0] != '\0';
+    if (has_hash && has_file)
+        config_file_complain(f, CONFIG_ERROR, file, "password_hash is given too");
+    else if (has_file && f->look == CONFIG_LOOK_AT_FILES)
+        read_password_file(f, c, file);
+    if (!has_hash && !has_file && c->out.key_sha256[0] == '\0')
+        config_file_complain(f, CONFIG_ERROR, where,
+                             "nobody can use it: password_hash, password_file or key_hash is "
+                             "wanted");
+    check_same(f, i);
+    check_senders(f, c, i);
+}
+
+/* ---- numbers -------------------------------------------------------------- */
+
+static void
+check_numbers(struct config_file *f)
+{
+    const struct config *c = &f->draft.config;
+    if (c->retry.first_ms > c->retry.max_ms)
+        config_file_complain(f, CONFIG_ERROR, "retry.first", "longer than retry.max");
+    if (c->retry.max_ms > c->retry.expire_ms)
+        config_file_complain(f, CONFIG_ERROR, "retry.max", "longer than retry.expire");
+    if (c->commit_timeout_ms > c->commit_unknown_timeout_ms)
+        config_file_complain(f, CONFIG_ERROR, "queue.commit_timeout",
+                             "longer than queue.unknown_timeout");
+    if (c->site_connections_max > c->connections_max)
+        config_file_complain(f, CONFIG_ERROR, "limits.site_connections",
+                             "more than limits.connections");
+    if (c->ndr_from_domain[0] != '\0' && !has_key(f, c->ndr_from_domain))
+        config_file_complain(f, CONFIG_WARNING, "ndr.from",
+                             "%s has no DKIM key: reports go out unsigned", c->ndr_from_domain);
+}
+
+/* ---- struct config -------------------------------------------------------- */
+
+static void
+take_listeners(struct config_file *f)
+{
+    const struct config_file_listener *from = ITEMS(f->draft.listeners, config_file_listener);
+    unsigned count = f->draft.listeners.count;
+    struct config_listener *to = config_file_alloc(f, (count + 1) * sizeof *to);
+    for (unsigned i = 0; i < count; i++)
+        to[i] = (struct config_listener){.kind = (enum config_listener_kind)from[i].kind,
+                                         .address = from[i].address,
+                                         .port = from[i].port};
+    f->draft.config.listeners = to;
+    f->draft.config.listener_count = count;
+}
+
+static void
+take_dkim_keys(struct config_file *f)
+{
+    const struct config_file_domain *from = ITEMS(f->draft.domains, config_file_domain);
+    unsigned count = 0;
+    for (unsigned i = 0; i < f->draft.domains.count; i++)
+        count += from[i].dkim.count;
+    struct config_dkim_key *to = config_file_alloc(f, (count + 1) * sizeof *to);
+    f->draft.config.dkim_keys = to;
+    f->draft.config.dkim_key_count = count;
+    for (unsigned i = 0; i < f->draft.domains.count; i++) {
+        const struct config_file_dkim *keys = ITEMS(from[i].dkim, config_file_dkim);
+        for (unsigned k = 0; k < from[i].dkim.count; k++)
+            *to++ = (struct config_dkim_key){
+                .domain = from[i].name, .selector = keys[k].selector, .path = keys[k].path};
+    }
+}
+
+static void
+take_credentials(struct config_file *f)
+{
+    const struct config_file_credential *from = ITEMS(f->draft.credentials, config_file_credential);
+    unsigned count = f->draft.credentials.count;
+    struct config_credential *to = config_file_alloc(f, (count + 1) * sizeof *to);
+    for (unsigned i = 0; i < count; i++) {
+        to[i] = from[i].out;
+        to[i].klass = (enum config_class)from[i].klass;
+        to[i].senders = from[i].senders.items;
+        to[i].sender_count = from[i].senders.count;
+    }
+    f->draft.config.credentials = to;
+    f->draft.config.credential_count = count;
+}
+
+/* libunbound writes IP@PORT. */
+static const char *
+forward_of(struct config_file *f)
+{
+    struct net_address a;
+    char ip[64], text[CONFIG_WHERE_MAX];
+    if (!net_address_parse(slice_str(f->draft.dns_forward), &a))
+        return "";
+    net_address_format_ip(&a, ip);
+    snprintf(text, sizeof text, "%s@%u", ip, a.port);
+    return config_file_keep(f, slice_str(text));
+}
+
+void
+config_file_check(struct config_file *f)
+{
+    enum { SMTP_PORT = 25 }; /* RFC 5321 4.5.4.2: the only one for MX hosts */
+    struct config *c = &f->draft.config;
+    check_listeners(f);
+    for (unsigned i = 0; i < f->draft.domains.count; i++)
+        check_domain(f, i);
+    for (unsigned i = 0; i < f->draft.credentials.count; i++)
+        check_credential(f, i);
+    check_numbers(f);
+    take_listeners(f);
+    take_dkim_keys(f);
+    take_credentials(f);
+    c->dns_forward = forward_of(f);
+    c->redis_embedded = strcmp(c->redis, "embedded") == 0;
+    c->hold_uncertain = f->draft.on_uncertain == 1;
+    c->mx_port = SMTP_PORT;
+    c->tls_ca_path = c->sandbox_dir = c->run_dir = "";
+}

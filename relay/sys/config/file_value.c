@@ -1,0 +1,231 @@
+/* One value: from its text to the struct, or the reason why not. */
+#include <crypt.h>
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "relay/sys/base/bug.h"
+#include "relay/sys/config/file_internal.h"
+#include "relay/sys/config/value.h"
+#include "relay/sys/net/stream.h"
+#include "relay/wire/address.h"
+
+/* Everything that a store function needs to know and to say. */
+struct storing {
+    struct config_file *file;
+    const struct config_key *key;
+    struct slice text;
+    void *at;
+    char *why;
+};
+
+static bool
+refuse(struct storing *s, const char *wanted)
+{
+    struct buf range;
+    buf_init(&range, CONFIG_WHY_MAX);
+    config_key_range(s->key, &range);
+    bool has_range = buf_slice(&range).n > 0;
+    snprintf(s->why, CONFIG_WHY_MAX, "\"%.*s\": %s is wanted%s%.*s%s",
+             s->text.n > 80 ? 80 : (int)s->text.n, s->text.p, wanted, has_range ? " (" : "",
+             SLICE_FMT(buf_slice(&range)), has_range ? ")" : "");
+    buf_fini(&range);
+    return false;
+}
+
+static bool
+in_range(const struct storing *s, uint64_t value)
+{
+    return value >= s->key->least && value <= s->key->most;
+}
+
+static bool
+keep(struct storing *s, struct slice text)
+{
+    *(const char **)s->at = config_file_keep(s->file, text);
+    return true;
+}
+
+static bool
+store_number(struct storing *s)
+{
+    uint64_t value;
+    if (!slice_to_u64(s->text, &value) || !in_range(s, value))
+        return refuse(s, "a whole number");
+    if (s->key->type == VALUE_PORT)
+        *(uint16_t *)s->at = (uint16_t)value;
+    else
+        *(unsigned *)s->at = (unsigned)value;
+    return true;
+}
+
+static bool
+store_duration(struct storing *s)
+{
+    uint64_t ms;
+    if (!config_parse_duration(s->text, &ms) || !in_range(s, ms))
+        return refuse(s, "a duration such as \"10s\"");
+    *(uint64_t *)s->at = ms;
+    return true;
+}
+
+static bool
+store_size(struct storing *s)
+{
+    uint64_t bytes;
+    if (!config_parse_size(s->text, &bytes) || !in_range(s, bytes))
+        return refuse(s, "a size such as \"10MB\"");
+    *(uint64_t *)s->at = bytes;
+    return true;
+}
+
+static bool
+store_switch(struct storing *s)
+{
+    *(bool *)s->at = slice_eq(s->text, SLICE("true"));
+    return true;
+}
+
+static bool
+store_choice(struct storing *s)
+{
+    struct slice rest = slice_str(s->key->choices);
+    for (unsigned i = 0; rest.n > 0; i++)
+        if (slice_eq(slice_cut_at(&rest, ' '), s->text)) {
+            *(unsigned *)s->at = i;
+            return true;
+        }
+    return refuse(s, "one of these words");
+}
+
+static bool
+store_text(struct storing *s)
+{
+    if (s->key->most != 0 && !in_range(s, s->text.n))
+        return refuse(s, "a text of another length");
+    for (size_t i = 0; i < s->text.n; i++)
+        if ((unsigned char)s->text.p[i] < ' ' || s->text.p[i] == 0x7f)
+            return refuse(s, "a text without control characters");
+    return keep(s, s->text);
+}
+
+static bool
+store_name(struct storing *s)
+{
+    char lower[ADDRESS_DOMAIN_MAX + 1];
+    if (!domain_is_ldh(s->text) || !slice_to_cstr(s->text, lower, sizeof lower))
+        return refuse(s, "a name of letters, digits, hyphens and dots (others as xn--...)");
+    for (size_t i = 0; lower[i] != '\0'; i++)
+        lower[i] = ascii_lower(lower[i]);
+    return keep(s, slice_str(lower));
+}
+
+static bool
+store_ip(struct storing *s)
+{
+    struct net_address a;
+    return net_address_from_ip(s->text, 0, &a) ? keep(s, s->text) : refuse(s, "an IP address");
+}
+
+static bool
+store_server(struct storing *s)
+{
+    struct net_address a;
+    if (!net_address_parse(s->text, &a) || a.kind == NET_UNIX || a.port == 0)
+        return refuse(s, "IP:PORT");
+    return keep(s, s->text);
+}
+
+static bool
+store_redis(struct storing *s)
+{
+    struct net_address a;
+    bool ok = slice_eq(s->text, SLICE("embedded")) ||
+              (net_address_parse(s->text, &a) && (a.kind == NET_UNIX || a.port != 0));
+    return ok ? keep(s, s->text) : refuse(s, "\"embedded\", \"unix:/PATH\" or \"IP:PORT\"");
+}
+
+bool
+config_hash_ok(const char *hash)
+{
+    size_t n = strlen(hash);
+    return hash[0] == '$' && n >= CONFIG_HASH_MIN && n < CONFIG_HASH_MAX &&
+           crypt_checksalt(hash) == CRYPT_SALT_OK;
+}
+
+static bool
+store_hash(struct storing *s)
+{
+    char hash[CONFIG_HASH_MAX];
+    if (slice_to_cstr(s->text, hash, sizeof hash) && config_hash_ok(hash))
+        return keep(s, s->text);
+    /* It may be a password that somebody put here: it is not repeated. */
+    snprintf(
+        s->why, CONFIG_WHY_MAX,
+        "a crypt(5) hash of a current method is wanted, such as `mkpasswd -m yescrypt` prints");
+    return false;
+}
+
+static bool
+store_sha256(struct storing *s)
+{
+    enum { DIGITS = 64 };
+    size_t good = 0;
+    while (good < s->text.n && strchr("0123456789abcdef", s->text.p[good]) != NULL)
+        good++;
+    if (s->text.n == DIGITS && good == DIGITS)
+        return keep(s, s->text);
+    snprintf(s->why, CONFIG_WHY_MAX,
+             "64 hexadecimal digits in lower case are wanted, the SHA-256 of the API key");
+    return false;
+}
+
+static bool
+store_path(struct storing *s)
+{
+    if (s->text.n == 0 || s->text.p[0] != '/')
+        return refuse(s, "an absolute path");
+    if (s->key->most != 0 && s->text.n > s->key->most)
+        return refuse(s, "a shorter path");
+    return keep(s, s->text);
+}
+
+static bool
+store_file(struct storing *s)
+{
+    struct stat st;
+    if (!store_path(s))
+        return false;
+    const char *path = *(const char **)s->at;
+    if (s->file->look == CONFIG_LOOK_AT_TEXT)
+        return true;
+    if (stat(path, &st) != 0 || access(path, R_OK) != 0)
+        snprintf(s->why, CONFIG_WHY_MAX, "%.200s: %s", path, strerror(errno));
+    else if (!S_ISREG(st.st_mode))
+        snprintf(s->why, CONFIG_WHY_MAX, "%.200s: not a file", path);
+    else if ((s->key->flags & KEY_SECRET_FILE) != 0 && (st.st_mode & S_IRWXO) != 0)
+        snprintf(s->why, CONFIG_WHY_MAX, "%.200s: everybody may read or write it: chmod o= it",
+                 path);
+    else
+        return true;
+    return false;
+}
+
+static bool (*const STORE[])(struct storing *) = {
+    [VALUE_NUMBER] = store_number, [VALUE_PORT] = store_number,   [VALUE_DURATION] = store_duration,
+    [VALUE_SIZE] = store_size,     [VALUE_SWITCH] = store_switch, [VALUE_CHOICE] = store_choice,
+    [VALUE_TEXT] = store_text,     [VALUE_NAME] = store_name,     [VALUE_NAMES] = store_name,
+    [VALUE_IP] = store_ip,         [VALUE_SERVER] = store_server, [VALUE_REDIS] = store_redis,
+    [VALUE_HASH] = store_hash,     [VALUE_SHA256] = store_sha256, [VALUE_FILE] = store_file,
+    [VALUE_PATH] = store_path,
+};
+
+bool
+config_value_store(struct config_file *f, const struct config_key *k, struct slice text, void *at,
+                   char why[CONFIG_WHY_MAX])
+{
+    struct storing s = {.file = f, .key = k, .text = text, .at = at, .why = why};
+    return STORE[k->type](&s);
+}
