@@ -93,6 +93,7 @@ run(struct serve *s)
     const struct config_draft *draft = config_file_draft(s->file);
     struct socket_wishes wishes;
     struct err err = {0};
+    BUG_ON(draft->workers > WORKERS_MAX || draft->signers > SIGNERS_MAX_HERE);
     wish_sockets(draft, &wishes);
     if (statedir_open(&s->dir, draft->config.state_dir, &err) != 0 ||
         statedir_claim(&s->dir, false, &err) != 0 ||

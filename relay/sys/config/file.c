@@ -528,7 +528,7 @@ config_file_read(const char *path)
     struct buf text;
     struct stat st;
     struct config_file *f;
-    buf_init(&text, 2 * CONFIG_FILE_BYTES_MAX);
+    buf_init(&text, (size_t)2 * CONFIG_FILE_BYTES_MAX);
     if (read_text(path, &text) != 0) {
         f = file_new(path, CONFIG_LOOK_AT_FILES);
         add_problem(f, CONFIG_ERROR, 0, strerror(errno));

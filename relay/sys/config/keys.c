@@ -21,6 +21,7 @@ enum {
 };
 #define YEAR (365ull * 24 * 3600 * 1000)
 #define DAYS_35 (35ull * 24 * 3600 * 1000)
+#define MINUTES(n) ((uint64_t)(n)*MINUTE)
 #define MB(n) ((uint64_t)(n) << 20)
 
 const struct config_key CONFIG_KEYS[] = {
@@ -94,10 +95,10 @@ const struct config_key CONFIG_KEYS[] = {
     {"queue", "lease", VALUE_DURATION, "4s", .least = SECOND, .most = MINUTE,
      .offset = CONF(lease_ms),
      .help = "A worker unheard for so long loses its part of the queue to the others."},
-    {"queue", "commit_timeout", VALUE_DURATION, "10s", .least = SECOND, .most = 5 * MINUTE,
+    {"queue", "commit_timeout", VALUE_DURATION, "10s", .least = SECOND, .most = MINUTES(5),
      .offset = CONF(commit_timeout_ms),
      .help = "How long Redis may take to store a message before we ask whether it did."},
-    {"queue", "unknown_timeout", VALUE_DURATION, "2m", .least = SECOND, .most = 10 * MINUTE,
+    {"queue", "unknown_timeout", VALUE_DURATION, "2m", .least = SECOND, .most = MINUTES(10),
      .offset = CONF(commit_unknown_timeout_ms),
      .help = "How long a client waits for that answer before its connection is closed."},
     {"queue", "history_size", VALUE_SIZE, "256MB", .least = MB(1), .most = MB(1 << 20),
