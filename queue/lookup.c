@@ -86,7 +86,9 @@ queue_lookup_start(struct queue_lookup_op *op, struct queue *q)
     op->message = NULL;
     err_clear(&op->err);
     deferred_init(&s->cancelled, q->loop, on_lookup_cancelled);
-    queue_cmd_init(&s->cmd, q, id_partition(op->id), on_lookup);
+    /* What was answered as committed is there whatever link asks. */
+    unsigned link = link_up_near(q->links, queue_link_of(q, id_partition(op->id)));
+    link_cmd_init(&s->cmd, q->links, link, on_lookup);
     link_cmd_plain(&s->cmd, "HGETALL");
     link_arg(&s->cmd, key_slice(&key));
     link_cmd_start(&s->cmd);
@@ -330,7 +332,7 @@ queue_depth_start(struct queue_depth_op *op, struct queue *q)
     for (unsigned p = 0; p < QUEUE_PARTITIONS; p++) {
         struct link_cmd *c = &s->cmds[p].cmd;
         s->cmds[p].owner = s;
-        queue_cmd_init(c, q, p, on_depth);
+        link_cmd_init(c, q->links, link_up_near(q->links, queue_link_of(q, p)), on_depth);
         link_cmd_script(c, SCRIPT_CALL_DEPTH, DEPTH_KEYS);
         for (unsigned i = 0; i < DEPTH_KEYS; i++) {
             struct key k = key_of_part(p, KEYS[i]);

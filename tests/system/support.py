@@ -207,7 +207,12 @@ class Gateway:
         return answer.json["id"]
 
     def message(self, message_id, key="dev"):
-        answer = self.http("GET", f"/v1/messages/{message_id}", key=key)
+        """Its status; waits while Redis is coming back."""
+        def answered():
+            a = self.http("GET", f"/v1/messages/{message_id}", key=key)
+            return a if a.status != 503 else None
+
+        answer = wait_until("an answer", answered)
         assert answer.status == 200, (answer.status, answer.body)
         return answer.json
 
