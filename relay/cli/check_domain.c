@@ -29,7 +29,7 @@
 #include "relay/wire/text.h"
 
 /* Nobody has it (RFC 5737): what of a record does not depend on the address. */
-#define TRIAL_IP "192.0.2.1"
+#define TRIAL_IP "203.0.113.253"
 
 enum {
     EXIT_MEND = 1,

@@ -35,6 +35,22 @@ npm_clients() {
     (cd "$root/build/node" && npm ci --no-audit --no-fund --loglevel=error >/dev/null)
 }
 
+# Knot DNS, for tests: into build/ and never installed, which would start a service.
+knot_server() {
+    root=$(cd "$(dirname "$0")/../.." && pwd)
+    [ ! -x "$root/build/knot/usr/sbin/knotd" ] || return 0
+    mkdir -p "$root/build/knot/archives/partial"
+    apt-get -qq -y -o Debug::NoLocking=1 -o APT::Sandbox::User=root \
+        -o Dir::Cache::archives="$root/build/knot/archives" \
+        --download-only --no-install-recommends install knot >/dev/null || {
+        echo "stagepost: could not fetch knot; its test is skipped" >&2
+        return 0
+    }
+    for p in "$root"/build/knot/archives/*.deb; do
+        dpkg -x "$p" "$root/build/knot"
+    done
+}
+
 missing=
 for p in $packages; do
     installed "$p" || missing="$missing $p"
@@ -44,7 +60,7 @@ if [ "${1:-run}" = test ]; then
     command -v npm >/dev/null || missing="$missing npm"
 fi
 if [ -z "$missing" ]; then
-    [ "${1:-run}" = run ] || npm_clients
+    [ "${1:-run}" = run ] || { npm_clients; knot_server; }
     exit
 fi
 
@@ -72,4 +88,4 @@ $as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-
     echo "stagepost: could not install:$missing" >&2
     exit 69
 }
-[ "${1:-run}" = run ] || npm_clients
+[ "${1:-run}" = run ] || { npm_clients; knot_server; }
