@@ -5,7 +5,7 @@
 
 #include "dkim/txt.h"
 
-enum { U32 = sizeof(uint32_t) };
+static const size_t U32 = sizeof(uint32_t);
 
 static bool
 read_check(struct slice in, struct check_message *m)

@@ -94,7 +94,7 @@ read_transform(struct slice s, struct transform *t)
         slice_cut(&s, 1);
     }
     for (size_t i = 0; i < s.n; i++)
-        if (memchr(".-+,/_=", s.p[i], 7) == NULL)
+        if (!txt_is_one_of(s.p[i], ".-+,/_="))
             return false;
     if (s.n > 0)
         t->delimiters = s;
@@ -104,7 +104,7 @@ read_transform(struct slice s, struct transform *t)
 static bool
 add_char(struct buf *out, char c, bool escape)
 {
-    if (!escape || ascii_is_alnum(c) || memchr("-._~", c, 4) != NULL)
+    if (!escape || ascii_is_alnum(c) || txt_is_one_of(c, "-._~"))
         return buf_add_char(out, c);
     return buf_addf(out, "%%%02X", (unsigned)(uint8_t)c);
 }

@@ -247,7 +247,7 @@ static bool
 read_mechanism(struct reading *r, struct slice text)
 {
     struct term t = {.qualifier = '+', .bits4 = -1, .bits6 = -1};
-    if (text.n > 0 && memchr("+-?~", text.p[0], 4) != NULL)
+    if (text.n > 0 && txt_is_one_of(text.p[0], "+-?~"))
         t.qualifier = *slice_cut(&text, 1).p;
     size_t end = 0;
     while (end < text.n && text.p[end] != ':' && text.p[end] != '/')
@@ -271,7 +271,7 @@ static bool
 modifier_name_ok(struct slice name)
 {
     for (size_t i = 0; i < name.n; i++)
-        if (!ascii_is_alnum(name.p[i]) && (i == 0 || memchr("-_.", name.p[i], 3) == NULL))
+        if (!ascii_is_alnum(name.p[i]) && (i == 0 || !txt_is_one_of(name.p[i], "-_.")))
             return false;
     return name.n > 0 && (name.p[0] < '0' || name.p[0] > '9');
 }
@@ -299,7 +299,7 @@ static bool
 read_term(struct reading *r, struct slice text)
 {
     size_t end = 0;
-    while (end < text.n && memchr(":/=", text.p[end], 3) == NULL)
+    while (end < text.n && !txt_is_one_of(text.p[end], ":/="))
         end++;
     if (end == text.n || text.p[end] != '=')
         return read_mechanism(r, text);

@@ -1,5 +1,7 @@
 #include "dkim/txt.h"
 
+#include <string.h>
+
 #include "relay/sys/base/limits.h"
 
 bool
@@ -43,4 +45,10 @@ txt_domain(struct slice name, char *out)
     for (char *p = out; *p != '\0'; p++)
         *p = ascii_lower(*p);
     return true;
+}
+
+bool
+txt_is_one_of(char c, const char *set)
+{
+    return c != '\0' && strchr(set, c) != NULL;
 }

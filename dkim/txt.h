@@ -17,4 +17,7 @@ bool txt_join(struct slice rdata, struct buf *out);
  * ADDRESS_DOMAIN_MAX + 1 bytes; false (and "") for anything else. */
 bool txt_domain(struct slice name, char *out);
 
+/* Whether `c` is one of the characters of `set`; a NUL never is. */
+bool txt_is_one_of(char c, const char *set);
+
 #endif
