@@ -225,13 +225,14 @@ open_checker(struct domain_check *d, struct err *err)
     return 0;
 }
 
-/* Its end of file on the control socket ends the checker. */
+/* The checker has nothing to lose, and may hang. */
 static void
 close_checker(struct domain_check *d)
 {
     d->ending = true;
     checker_client_free(d->client);
     if (d->process != NULL) {
+        process_kill(d->process, SIGKILL);
         process_free(d->process);
         close(d->control_fd);
     }

@@ -187,6 +187,14 @@ def test_checker_that_dies(gw):
     assert any("died twice" in t for t in texts(report, "trouble"))
 
 
+def test_checker_that_hangs(gw):
+    code, report = check(gw.ready["dns"], "example.org", "127.0.0.1", "127.0.0.2",
+                         binary=support.TEST_BIN,
+                         env={"FAILPOINT": "check.in-checker:stop", "STAGEPOST_TIME_SCALE": "100"})
+    assert (code, set(results(report).values())) == (DNS_TROUBLE, {"temperror"})
+    assert any("took too long" in t for t in texts(report, "trouble"))
+
+
 def test_report_for_a_person(gw):
     done = subprocess.run([support.BIN, "check", "domain", "EXAMPLE.org.", "--dns", gw.ready["dns"],
                            "--from-ip", "192.0.2.1"], capture_output=True, text=True,
