@@ -10,6 +10,7 @@
 #include "relay/sys/base/bug.h"
 #include "relay/sys/base/limits.h"
 #include "relay/sys/base/log.h"
+#include "relay/sys/proc/descriptors.h"
 #include "relay/sys/proc/supervisor.h"
 
 enum { EXIT_USAGE = 64, EXIT_TEMPFAIL = 75, EXIT_CONFIG = 78, READY_LINE_MAX = 8192 };
@@ -156,6 +157,7 @@ serve_main(int argc, char **argv)
     s->dir.supervisor_lock_fd = s->dir.children_lock_fd = -1;
     sockets_init(&s->sockets);
     log_init("supervisor", 0, LOG_INFO);
+    descriptors_raise();
     signal(SIGPIPE, SIG_IGN);
     if (read_file(s, path))
         code = run(s);
