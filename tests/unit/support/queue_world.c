@@ -340,8 +340,11 @@ struct queue_message *
 world_lookup(struct world *w, struct worker *k, struct msg_id id, struct arena *a)
 {
     struct looking l = {.op = {.done = on_found, .id = id, .tenant = SLICE("tenant"), .arena = a}};
-    queue_lookup_start(&l.op, k->q);
-    WORLD_UNTIL(w, l.done);
+    do { /* a link may be on its way back */
+        l.done = false;
+        queue_lookup_start(&l.op, k->q);
+        WORLD_UNTIL(w, l.done);
+    } while (l.op.err.code == ERR_AWAY);
     BUG_ON((l.op.message == NULL) != (l.op.err.code != ERR_NONE));
     return l.op.message;
 }
