@@ -319,10 +319,10 @@ config_read_snapshot(int fd, struct err *err)
     if (read_object(CONFIG_MEMBERS, ARRAY_LEN(CONFIG_MEMBERS), root, &s->config, err) != 0 ||
         read_listeners(s, err) != 0 || read_credentials(s, err) != 0 ||
         read_dkim_keys(s, err) != 0) {
-        config_free(&s->config);
-        return NULL;
+        config_free(&s->config); /* finds and frees the whole snapshot */
+        return NULL;             /* NOLINT(clang-analyzer-unix.Malloc) */
     }
-    return &s->config; /* NOLINT(clang-analyzer-unix.Malloc): config_free() finds it again */
+    return &s->config;
 }
 
 void

@@ -187,7 +187,8 @@ check_numbers(struct config_file *f)
     if (c->site_connections_max > c->connections_max)
         config_file_complain(f, CONFIG_ERROR, "limits.site_connections",
                              "more than limits.connections");
-    if (c->ndr_from_domain[0] != '\0' && !has_key(f, c->ndr_from_domain))
+    if (c->ndr_from_domain != NULL && c->ndr_from_domain[0] != '\0' &&
+        !has_key(f, c->ndr_from_domain))
         config_file_complain(f, CONFIG_WARNING, "ndr.from",
                              "%s has no DKIM key: reports go out unsigned", c->ndr_from_domain);
 }
