@@ -187,8 +187,7 @@ check_numbers(struct config_file *f)
     if (c->site_connections_max > c->connections_max)
         config_file_complain(f, CONFIG_ERROR, "limits.site_connections",
                              "more than limits.connections");
-    if (c->ndr_from_domain != NULL && c->ndr_from_domain[0] != '\0' &&
-        !has_key(f, c->ndr_from_domain))
+    if (c->ndr_from_domain[0] != '\0' && !has_key(f, c->ndr_from_domain))
         config_file_complain(f, CONFIG_WARNING, "ndr.from",
                              "%s has no DKIM key: reports go out unsigned", c->ndr_from_domain);
 }
@@ -256,11 +255,24 @@ forward_of(struct config_file *f)
     return config_file_keep(f, slice_str(text));
 }
 
+/* A section that is no group leaves its strings unset: that is said already, and
+ * must not be in the way of saying what else is wrong. */
+static void
+fill_strings(struct config *c)
+{
+    const char **all[] = {&c->hostname, &c->state_dir,   &c->tls_cert_path,  &c->tls_key_path,
+                          &c->redis,    &c->dns_forward, &c->ndr_from_domain};
+    for (size_t i = 0; i < ARRAY_LEN(all); i++)
+        if (*all[i] == NULL)
+            *all[i] = "";
+}
+
 void
 config_file_check(struct config_file *f)
 {
     enum { SMTP_PORT = 25 }; /* RFC 5321 4.5.4.2: the only one for MX hosts */
     struct config *c = &f->draft.config;
+    fill_strings(c);
     check_listeners(f);
     for (unsigned i = 0; i < f->draft.domains.count; i++)
         check_domain(f, i);
