@@ -8,9 +8,9 @@
 #include "relay/sys/base/limits.h"
 
 static const char *const PARTS[] = {
-    [KEY_LEASE] = "lease", [KEY_DUE] = "due", [KEY_INFLIGHT] = "inflight",
-    [KEY_NDR] = "ndr",     [KEY_OUT] = "out", [KEY_HIST] = "hist",
-    [KEY_STAT] = "stat",   [KEY_BAD] = "bad", [KEY_IDX] = "idx",
+    [KEY_LEASE] = "lease", [KEY_DUE] = "due",     [KEY_INFLIGHT] = "inflight", [KEY_NDR] = "ndr",
+    [KEY_OUT] = "out",     [KEY_HIST] = "hist",   [KEY_STAT] = "stat",         [KEY_BAD] = "bad",
+    [KEY_IDX] = "idx",     [KEY_LANES] = "lanes", [KEY_HELD] = "held",
 };
 
 struct slice
@@ -73,14 +73,26 @@ key_of_idempotency(unsigned partition, const uint8_t digest[32])
     return key_printed(partition, "idem:", hex);
 }
 
-struct key
-key_of_queue(unsigned partition, struct slice lane)
+static struct key
+key_of_lane(unsigned partition, const char *kind, struct slice lane)
 {
-    struct key k = key_printed(partition, "q:", "");
+    struct key k = key_printed(partition, kind, "");
     BUG_ON(k.n + lane.n > sizeof k.text);
     memcpy(k.text + k.n, lane.p, lane.n);
     k.n += lane.n;
     return k;
+}
+
+struct key
+key_of_queue(unsigned partition, struct slice lane)
+{
+    return key_of_lane(partition, "q:", lane);
+}
+
+struct key
+key_of_held(unsigned partition, struct slice lane)
+{
+    return key_of_lane(partition, "h:", lane);
 }
 
 size_t

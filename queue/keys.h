@@ -26,6 +26,8 @@ enum key_part {
     KEY_STAT,
     KEY_BAD,
     KEY_IDX,
+    KEY_LANES,
+    KEY_HELD,
 };
 
 struct key {
@@ -40,6 +42,7 @@ struct key key_of_tombstone(struct msg_id id);
 struct key key_of_chunk(struct msg_id id, unsigned chunk);
 struct key key_of_idempotency(unsigned partition, const uint8_t digest[32]);
 struct key key_of_queue(unsigned partition, struct slice lane);
+struct key key_of_held(unsigned partition, struct slice lane);
 
 /* "<id>.<n>": a delivery in the schedule and in inflight. */
 size_t key_member(struct msg_id id, unsigned n, char out[KEY_MEMBER_MAX + 1]);

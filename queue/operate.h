@@ -1,6 +1,7 @@
 /*
  * What operators and users of the API ask of the queue: which messages there
- * are. Every worker can answer for the whole dataset.
+ * are, and to hold, release, cancel or hurry them. Every worker can answer for
+ * the whole dataset, whoever holds the leases.
  *
  * As everywhere: the op is embedded in its owner, start never calls back before
  * it returns, done comes exactly once, cancel makes it come soon with
@@ -11,6 +12,25 @@
 #define STAGEPOST_QUEUE_OPERATE_H
 
 #include "queue/queue.h"
+
+/* ---- what happened ------------------------------------------------------ */
+
+enum queue_event_kind {
+    QUEUE_EVENT_ACCEPTED,
+    QUEUE_EVENT_DEFERRED,
+    QUEUE_EVENT_SUCCEEDED,
+    QUEUE_EVENT_BOUNCED,
+    QUEUE_EVENT_EXPIRED,
+    QUEUE_EVENT_SUPPRESSED,
+    QUEUE_EVENT_HELD,
+    QUEUE_EVENT_CANCELLED,
+    QUEUE_EVENT_RELEASED,
+    QUEUE_EVENT_RETRIED,
+    QUEUE_EVENT_NOTICE, /* a notice (NDR) was enqueued */
+    QUEUE_EVENT_KINDS,
+};
+
+/* ---- which messages there are --------------------------------------------- */
 
 /* A message shows the state of its least finished target; when all are
  * finished, the one that its sender must know first. */
@@ -39,5 +59,53 @@ struct queue_list_op {
 };
 void queue_list_start(struct queue_list_op *op, struct queue *q);
 void queue_list_cancel(struct queue_list_op *op);
+
+/* ---- changing what waits ---------------------------------------------------- */
+
+/*
+ * What is waiting may be changed, what is being attempted never: every change is
+ * fenced by the record's revision and refused while an attempt is under way, so
+ * a change and an attempt exclude each other and nothing is sent twice.
+ */
+enum queue_action {
+    QUEUE_RETRY,    /* queued, deferred: due now */
+    QUEUE_CANCEL,   /* queued, deferred, held: cancelled, for good */
+    QUEUE_HOLD,     /* queued, deferred: held until somebody releases it */
+    QUEUE_RELEASE,  /* held: due now */
+    QUEUE_SUPPRESS, /* queued, deferred, held: suppressed, for good */
+    QUEUE_ACTIONS,
+};
+
+struct queue_action_op {
+    void (*done)(struct queue_action_op *op);
+    struct msg_id id;
+    enum queue_action action;
+    struct slice tenant;            /* another tenant's message is not found; empty: any */
+    struct slice submitter;         /* the same */
+    const struct slice *recipients; /* canonical; count 0: all */
+    unsigned recipient_count;
+    bool careful; /* releases nothing that may have been delivered or that crashed us */
+    /* Out: targets that were changed, and that were left because an attempt is under way. */
+    unsigned affected, in_flight;
+    struct err err; /* ERR_NONE, ERR_NOT_FOUND, ERR_AWAY (some may be changed: ask again),
+                       ERR_FULL, ERR_BAD, ERR_CANCELLED */
+    struct queue_action_state *state;
+};
+void queue_action_start(struct queue_action_op *op, struct queue *q);
+/* What was changed stays changed. */
+void queue_action_cancel(struct queue_action_op *op);
+
+/* The same action on everything that one submitter has handed in, in bounded
+ * steps and carefully. It may be asked again from the start at any time. */
+struct queue_sweep_op {
+    void (*done)(struct queue_sweep_op *op);
+    struct slice submitter; /* not empty */
+    enum queue_action action;
+    uint64_t affected, in_flight; /* out: targets, as above */
+    struct err err;               /* ERR_NONE, ERR_AWAY (not all was seen), ERR_CANCELLED */
+    struct queue_sweep_state *state;
+};
+void queue_sweep_start(struct queue_sweep_op *op, struct queue *q);
+void queue_sweep_cancel(struct queue_sweep_op *op);
 
 #endif

@@ -17,6 +17,7 @@ static const struct {
     [SCRIPT_CALL_UNINTEND] = {"unintend", SCRIPT_UNINTEND},
     [SCRIPT_CALL_FINISH] = {"finish", SCRIPT_FINISH},
     [SCRIPT_CALL_RECOVER] = {"recover", SCRIPT_RECOVER},
+    [SCRIPT_CALL_ACT] = {"act", SCRIPT_ACT},
     [SCRIPT_CALL_NOTICE] = {"notice", SCRIPT_NOTICE},
     [SCRIPT_CALL_LEASE_TAKE] = {"lease-take", SCRIPT_LEASE_TAKE},
     [SCRIPT_CALL_LEASE_RENEW] = {"lease-renew", SCRIPT_LEASE_RENEW},

@@ -182,11 +182,14 @@ enum {
     QUEUE_PIPELINE_BYTES_MAX = 4 << 20, /* sent to one link and not answered; the rest waits */
 
     /* Queue: index, questions and operators */
-    QUEUE_SUBMITTER_MAX = 255,      /* a credential's user name */
-    QUEUE_LIST_LIMIT_MAX = 100,     /* messages in one answer */
-    QUEUE_LIST_EXAMINED_MAX = 1000, /* messages read for one answer, however few of them fit */
-    QUEUE_LIST_PAGE = 8,            /* ids of one partition read at once */
-    QUEUE_LIST_PAGES_MAX = 2048,    /* such pages read for one answer */
+    QUEUE_SUBMITTER_MAX = 255,        /* a credential's user name */
+    QUEUE_TRACE_RECORD_MAX = 8 << 10, /* one attempt at SMTP_RECIPIENTS_MAX recipients */
+    QUEUE_ACTIONS_AT_ONCE = 16,       /* deliveries of a message, messages of a sweep */
+    QUEUE_ACTION_ROUNDS_MAX = 8,      /* a record that changes more often is being worked on */
+    QUEUE_LIST_LIMIT_MAX = 100,       /* messages in one answer */
+    QUEUE_LIST_EXAMINED_MAX = 1000,   /* messages read for one answer, however few of them fit */
+    QUEUE_LIST_PAGE = 8,              /* ids of one partition read at once */
+    QUEUE_LIST_PAGES_MAX = 2048,      /* such pages read for one answer */
     QUEUE_LIST_ARENA_MAX =
         24 << 20, /* what one answer may hold: six messages of the largest size */
 
