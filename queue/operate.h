@@ -30,6 +30,48 @@ enum queue_event_kind {
     QUEUE_EVENT_KINDS,
 };
 
+/* One thing that happened to one recipient; ACCEPTED is about the message. */
+struct queue_event {
+    enum queue_event_kind kind;
+    int64_t at_unix_ms, retry_at_unix_ms; /* schedule clock; 0: not tried again */
+    uint32_t attempt;                     /* of its delivery; 0: none */
+    unsigned delivery, target;
+    struct slice recipient, domain;
+    struct slice reply; /* opaque, as in the target; may be empty */
+    bool uncertain;
+    struct msg_id notice_id; /* of NOTICE */
+    unsigned record;         /* of the trace: with delivery and target, a stable name */
+};
+
+/* Everything that is known of one message, oldest first. The trace is bounded:
+ * `dropped` tells how many records were, from its middle. */
+struct queue_events_op {
+    void (*done)(struct queue_events_op *op);
+    struct msg_id id;
+    struct slice tenant; /* another tenant's message is not found; empty: any */
+    struct arena *arena;
+    struct queue_event *events; /* out, in the arena */
+    unsigned count;
+    uint64_t dropped;
+    struct err err; /* ERR_NONE, ERR_NOT_FOUND, ERR_AWAY, ERR_FULL, ERR_BAD, ERR_CANCELLED */
+    struct queue_events_state *state;
+};
+void queue_events_start(struct queue_events_op *op, struct queue *q);
+void queue_events_cancel(struct queue_events_op *op);
+
+/* The bytes of a message, as they were committed. */
+struct queue_raw_op {
+    void (*done)(struct queue_raw_op *op);
+    struct msg_id id;
+    struct slice tenant;    /* as above */
+    struct content content; /* out, the caller's reference */
+    struct err err; /* ERR_NONE, ERR_NOT_FOUND, ERR_STALE (finished: the bytes are gone), ERR_AWAY,
+                       ERR_BAD, ERR_CANCELLED */
+    struct queue_raw_state *state;
+};
+void queue_raw_start(struct queue_raw_op *op, struct queue *q);
+void queue_raw_cancel(struct queue_raw_op *op);
+
 /* ---- which messages there are --------------------------------------------- */
 
 /* A message shows the state of its least finished target; when all are
