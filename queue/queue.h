@@ -82,7 +82,8 @@ struct queue_message {
     enum queue_class klass;
     int64_t created_unix_ms;
     uint64_t size_bytes;
-    struct slice envelope; /* opaque */
+    struct slice envelope;  /* opaque */
+    struct slice submitter; /* who handed it in; at most QUEUE_SUBMITTER_MAX, may be empty */
     struct queue_delivery *deliveries;
     unsigned delivery_count;
 };

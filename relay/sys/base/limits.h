@@ -181,6 +181,15 @@ enum {
     QUEUE_COMMAND_MAX = 16 << 20,       /* one command of ours: four records of the largest size */
     QUEUE_PIPELINE_BYTES_MAX = 4 << 20, /* sent to one link and not answered; the rest waits */
 
+    /* Queue: index, questions and operators */
+    QUEUE_SUBMITTER_MAX = 255,      /* a credential's user name */
+    QUEUE_LIST_LIMIT_MAX = 100,     /* messages in one answer */
+    QUEUE_LIST_EXAMINED_MAX = 1000, /* messages read for one answer, however few of them fit */
+    QUEUE_LIST_PAGE = 8,            /* ids of one partition read at once */
+    QUEUE_LIST_PAGES_MAX = 2048,    /* such pages read for one answer */
+    QUEUE_LIST_ARENA_MAX =
+        24 << 20, /* what one answer may hold: six messages of the largest size */
+
     /* DNS */
     DNS_RECORDS_MAX = 512,         /* kept of one answer; no honest MX or TXT set comes near */
     DNS_RDATA_BYTES_MAX = 1 << 18, /* of one answer: 64 KB of packet, names written out */
