@@ -55,6 +55,7 @@ static const struct member CONFIG_MEMBERS[] = {
     MEMBER(config, hold_uncertain, KIND_BOOL),
     MEMBER(config, ndr_from_domain, KIND_STR),
     MEMBER(config, sandbox_dir, KIND_STR),
+    MEMBER(config, checker_socket, KIND_STR),
 };
 
 static const struct member LISTENER_MEMBERS[] = {

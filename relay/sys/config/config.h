@@ -74,6 +74,7 @@ struct config {
     unsigned dkim_key_count;
     const char **signer_sockets; /* unix socket paths */
     unsigned signer_count;
+    const char *checker_socket; /* unix socket path; "": none, nothing asks it */
 
     const char *dns_forward;       /* "127.0.0.1@1053"; "" for full recursion */
     uint16_t mx_port;              /* 25; development: the sandbox's */

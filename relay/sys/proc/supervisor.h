@@ -24,6 +24,8 @@ struct sockets {
     int signer[SIGNERS_MAX_HERE];
     char signer_paths[SIGNERS_MAX_HERE][256];
     unsigned signers;
+    int checker;
+    char checker_path[256];
     int dns_udp, dns_tcp, mx; /* -1: no sandbox */
     struct net_address dns_at, mx_at;
 };
