@@ -283,7 +283,7 @@ void queue_notice_commit_start(struct queue_notice_op *op, struct queue *q, stru
 struct queue_lookup_op {
     void (*done)(struct queue_lookup_op *op);
     struct msg_id id;
-    struct slice tenant;           /* another tenant's message is not found */
+    struct slice tenant;           /* another's message is not found; empty: anybody's is */
     struct arena *arena;           /* in: where the answer goes */
     struct queue_message *message; /* out: NULL when not found */
     struct err err; /* ERR_NONE, ERR_NOT_FOUND, ERR_AWAY, ERR_FULL, ERR_BAD (record broken) */

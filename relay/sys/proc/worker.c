@@ -161,7 +161,7 @@ open_listeners(struct worker *w, struct err *err)
         if (failed != 0)
             return -1;
     }
-    return 0;
+    return api_listen_control(w->api, WORKER_FD_OPERATORS, err);
 }
 
 /* Connections wait in the backlog until the queue is up, so that the death of a
