@@ -51,7 +51,8 @@ on_accept(void *owner, struct stream *stream)
 }
 
 int
-http_server_listen(struct http_server *s, int fd, struct err *err)
+http_server_listen(struct http_server *s, int fd, const struct net_proxies *proxies,
+                   struct err *err)
 {
     if (s->listener_count == LISTENERS_MAX) {
         close(fd);
@@ -66,6 +67,7 @@ http_server_listen(struct http_server *s, int fd, struct err *err)
     l->listener = listener_open(s->loop, fd, HTTP_INPUT_MAX, on_accept, l, err);
     if (l->listener == NULL)
         return err_context(err, "http");
+    listener_trust_proxies(l->listener, proxies);
     s->listener_count++;
     return 0;
 }

@@ -25,6 +25,7 @@
 
 struct http_server;
 struct http_connection;
+struct net_proxies;
 
 struct http_request {
     struct head head;
@@ -69,8 +70,9 @@ struct http_server_config {
 };
 
 struct http_server *http_server_new(struct loop *l, const struct http_server_config *cfg);
-/* Takes the listening descriptor over. */
-int http_server_listen(struct http_server *s, int fd, struct err *err);
+/* Takes the listening descriptor over. proxies: as for listener_trust_proxies(). */
+int http_server_listen(struct http_server *s, int fd, const struct net_proxies *proxies,
+                       struct err *err);
 /* Accepts no more, closes idle connections; requests under way are answered
  * with "Connection: close". */
 void http_server_drain(struct http_server *s);

@@ -318,7 +318,7 @@ start(void **state)
     stopping = false;
     loop = loop_new();
     api = api_new(&(struct api_parts){.loop = loop, .config = &config});
-    assert_int_equal(api_listen(api, listen_anywhere(&port), &err), 0);
+    assert_int_equal(api_listen(api, listen_anywhere(&port), NULL, &err), 0);
     timer_init(&stop_poll, loop, on_stop_poll);
     timer_start(&stop_poll, 5);
     return pthread_create(&thread, NULL, run, NULL);
