@@ -152,9 +152,9 @@ api_new(const struct api_parts *parts)
 }
 
 int
-api_listen(struct api *a, int fd, struct err *err)
+api_listen(struct api *a, int fd, const struct net_proxies *proxies, struct err *err)
 {
-    return http_server_listen(a->http, fd, err);
+    return http_server_listen(a->http, fd, proxies, err);
 }
 
 int

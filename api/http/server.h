@@ -25,6 +25,7 @@
 
 struct http_server;
 struct http_connection;
+struct net_proxies;
 
 struct http_request {
     struct head head;
@@ -73,8 +74,9 @@ struct http_server_config {
 };
 
 struct http_server *http_server_new(struct loop *l, const struct http_server_config *cfg);
-/* Takes the listening descriptor over. */
-int http_server_listen(struct http_server *s, int fd, struct err *err);
+/* Takes the listening descriptor over. proxies: as for listener_trust_proxies(). */
+int http_server_listen(struct http_server *s, int fd, const struct net_proxies *proxies,
+                       struct err *err);
 /* The same for the control socket, a unix socket that only operators can open:
  * its requests are `admin`, and their Host is not looked at. */
 int http_server_listen_control(struct http_server *s, int fd, struct err *err);

@@ -228,6 +228,11 @@ enum {
     LISTEN_BACKLOG = 1024,
     LISTEN_ACCEPTS_PER_TURN = 32, /* established connections have their turn as well */
     LISTEN_FULL_RETRY_MS = 100,   /* out of descriptors: connections wait in the backlog */
+    /* PROXY protocol */
+    PROXY_HEADER_MAX = 1024, /* addresses are 52 octets; proxies add names, ids and TLS facts */
+    PROXY_HEADER_TIMEOUT_MS = 5000, /* proxies send it at once; RFC 5321's clients wait for 5 min */
+    PROXY_WAITS_MAX = 1000,         /* per listener and worker, without a header yet */
+    PROXY_NETWORKS_MAX = 100,       /* of one listener */
 
     /* Signer channel */
     FRAME_BYTES_MAX = 1 << 20,

@@ -39,6 +39,8 @@ struct config_listener {
     enum config_listener_kind kind; /* SMTP: STARTTLS; SMTPS: RFC 8314 3.3 */
     const char *address;            /* an IP address without brackets */
     uint16_t port;
+    const char **proxies; /* networks whose PROXY headers are believed, net_prefix_parse() */
+    unsigned proxy_count;
 };
 
 struct config_retry {
