@@ -155,7 +155,9 @@ enum {
     API_CLOCK_ADVANCE_DAYS_MAX = 3650, /* in one step; the schedule never runs out of years */
 
     /* Reports */
-    DSN_DIAGNOSTIC_MAX = 2048, /* of a remote's text, for each recipient of a report */
+    DSN_DIAGNOSTIC_MAX = 2048,            /* of a remote's text, for each recipient of a report */
+    NDR_DELAY_ASKED_MS = 4 * 3600 * 1000, /* NOTIFY=DELAY, and the configuration names no time:
+                                             RFC 3461 leaves it to us */
 
     /* Queue */
     QUEUE_CHUNK_BYTES = 256 << 10, /* one write of a body; larger ones stall Redis */

@@ -54,6 +54,7 @@ static const struct member CONFIG_MEMBERS[] = {
     MEMBER(config, retry.expire_ms, KIND_U64),
     MEMBER(config, hold_uncertain, KIND_BOOL),
     MEMBER(config, ndr_from_domain, KIND_STR),
+    MEMBER(config, ndr_delay_after_ms, KIND_U64),
     MEMBER(config, sandbox_dir, KIND_STR),
     MEMBER(config, checker_socket, KIND_STR),
 };

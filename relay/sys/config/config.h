@@ -86,6 +86,7 @@ struct config {
     struct config_retry retry;
     bool hold_uncertain;
     const char *ndr_from_domain; /* "": the sender's own domain */
+    uint64_t ndr_delay_after_ms; /* 0: delay notices only where they were asked for */
 
     const char *sandbox_dir; /* captures; "" when there is no sandbox */
 };

@@ -147,6 +147,10 @@ const struct config_key CONFIG_KEYS[] = {
     {"ndr", "from", VALUE_NAME, "", .flags = KEY_RELOADABLE, .offset = CONF(ndr_from_domain),
      .help = "Non-delivery reports come from mailer-daemon@ this domain; without it, from the "
              "domain of the sender whom they go to."},
+    {"ndr", "delay_after", VALUE_DURATION, "4h", .least = 0, .most = DAYS_35,
+     .flags = KEY_RELOADABLE, .offset = CONF(ndr_delay_after_ms),
+     .help = "A message that waits so long is reported once to its sender as delayed; 0s: only "
+             "to those who asked for it (NOTIFY=DELAY), after 4 hours."},
 };
 const size_t CONFIG_KEY_COUNT = ARRAY_LEN(CONFIG_KEYS);
 
