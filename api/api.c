@@ -69,8 +69,10 @@ api_new(const struct api_parts *parts)
     BUG_ON(a == NULL);
     a->parts = *parts;
     message_setup();
-    struct http_server_config cfg = {
-        .app = a, .hostname = parts->config->hostname, .refuse = problem_say};
+    struct http_server_config cfg = {.app = a,
+                                     .hostname = parts->config->hostname,
+                                     .config = parts->config,
+                                     .refuse = problem_say};
     cfg.routes = routes_of(parts->config, &cfg.route_count);
     a->http = http_server_new(parts->loop, &cfg);
     return a;

@@ -181,6 +181,7 @@ request_new(struct http_connection *c)
     r->app = s->cfg.app;
     r->server = s;
     r->connection = c;
+    r->memory = s->cfg.config != NULL ? config_hold(s->cfg.config->memory) : NULL;
     r->started_us = clock_mono_us();
     s->requests++;
     return r;
@@ -191,6 +192,7 @@ request_free(struct http_request *r)
 {
     r->server->requests--;
     r->server->body_bytes -= r->body_counted;
+    config_let_go(&r->memory);
     buf_fini(&r->body);
     arena_fini(&r->arena);
     free(r);

@@ -20,6 +20,7 @@
 #include "relay/sys/base/buf.h"
 #include "relay/sys/base/err.h"
 #include "relay/sys/base/id.h"
+#include "relay/sys/config/config.h"
 #include "relay/sys/net/loop.h"
 #include "relay/sys/net/stream.h"
 
@@ -40,6 +41,7 @@ struct http_request {
     void (*on_gone)(struct http_request *r);
     void *state;
     /* The server's. */
+    struct config_generation *memory; /* of credentials and strings that the handler keeps */
     struct http_server *server;
     struct http_connection *connection; /* NULL: the client is gone */
     char allow_text[64];
@@ -63,6 +65,8 @@ struct http_server_config {
     unsigned route_count;
     void *app;            /* http_request.app */
     const char *hostname; /* a name that Host may have besides loopback; NULL: none */
+    /* Its generation is held for each request; NULL: none. */
+    const struct config *config;
     /* Answers what the server itself refuses: status, a stable code in snake
      * case and a sentence. It must answer before it returns. */
     void (*refuse)(struct http_request *r, unsigned status, const char *code, const char *detail);
