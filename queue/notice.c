@@ -109,9 +109,11 @@ read_targets(struct queue_notice *n)
         return false;
     n->targets = arena_alloc(&n->arena, n->target_count * sizeof *n->targets);
     for (unsigned i = 0; n->targets != NULL && i < n->target_count; i++) {
-        if (list[i] >= n->message.deliveries[delivery].target_count)
+        uint32_t target = list[i] & ~(uint32_t)RECORD_DEBT_WAITING;
+        if (target >= n->message.deliveries[delivery].target_count)
             return false;
-        n->targets[i] = (struct queue_notice_target){.delivery = delivery, .target = list[i]};
+        n->targets[i] = (struct queue_notice_target){
+            .delivery = delivery, .target = target, .waiting = target != list[i]};
     }
     return n->targets != NULL;
 }
