@@ -146,13 +146,16 @@ enum {
     API_TOKEN_MAX = 900, /* a word that cannot be folded; a line holds 998, RFC 5322 2.1.1 */
     API_TYPE_PARAMETERS_MAX = 8, /* of one media type */
     API_CONTENT_ID_MAX = 128,
-    API_ERRORS_MAX = 20,               /* field errors shown in one answer */
-    API_JSON_DEPTH_MAX = 16,           /* ours is 4 deep */
-    API_JSON_VALUES_MAX = 20000,       /* a tree costs 100 bytes and more for each */
-    API_JSON_INLINE_MAX = 256 << 10,   /* larger bodies go to the work pool: 16 ns a byte */
-    API_WORK_PENDING_MAX = 64,         /* bodies waiting for the pool; then 503 */
-    API_ANSWER_MAX = 16 << 20,         /* a status of 1000 recipients, a list of captures */
-    API_CLOCK_ADVANCE_DAYS_MAX = 3650, /* in one step; the schedule never runs out of years */
+    API_ERRORS_MAX = 20,                 /* field errors shown in one answer */
+    API_JSON_DEPTH_MAX = 16,             /* ours is 4 deep */
+    API_JSON_VALUES_MAX = 20000,         /* a tree costs 100 bytes and more for each */
+    API_JSON_INLINE_MAX = 256 << 10,     /* larger bodies go to the work pool: 16 ns a byte */
+    API_WORK_PENDING_MAX = 64,           /* bodies waiting for the pool; then 503 */
+    API_ANSWER_MAX = 16 << 20,           /* a status of 1000 recipients, a list of captures */
+    API_RECIPIENTS_BODY_MAX = 512 << 10, /* a list of API_RECIPIENTS_MAX addresses */
+    API_LIST_DEFAULT = 25,               /* entries of a list whose request names no number */
+    API_EVENTS_ARENA_MAX = 16 << 20,     /* a message of 1000 recipients and its whole trace */
+    API_CLOCK_ADVANCE_DAYS_MAX = 3650,   /* in one step; the schedule never runs out of years */
 
     /* Reports */
     DSN_DIAGNOSTIC_MAX = 2048,            /* of a remote's text, for each recipient of a report */
@@ -271,12 +274,12 @@ enum {
     CHECK_WAIT_MS = 20000,            /* for one check, DNS included: RFC 7208 4.6.4 */
     CHECK_DNS_TIMEOUT_MS = 5000,      /* per question */
     CHECKER_MEMORY_BYTES = 256 << 20, /* address space of the checker */
-    CHECK_LANES = 4,                  /* checks under way in one worker; each mostly waits for DNS */
-    CHECK_CRASHES_MAX = 3,            /* checkers that one domain may end */
-    CHECK_CRASHED_MAX = 64,           /* such domains remembered; then the oldest is forgotten */
-    CHECK_CRASHED_KEPT_MS = 3600000,  /* an hour: the record may have been mended */
-    CHECKER_CONNECTIONS_MAX = 256,    /* lanes of the workers of one machine, twice */
-    CHECK_DOMAIN_IPS_MAX = 16,        /* of one command line */
+    CHECK_LANES = 4,                 /* checks under way in one worker; each mostly waits for DNS */
+    CHECK_CRASHES_MAX = 3,           /* checkers that one domain may end */
+    CHECK_CRASHED_MAX = 64,          /* such domains remembered; then the oldest is forgotten */
+    CHECK_CRASHED_KEPT_MS = 3600000, /* an hour: the record may have been mended */
+    CHECKER_CONNECTIONS_MAX = 256,   /* lanes of the workers of one machine, twice */
+    CHECK_DOMAIN_IPS_MAX = 16,       /* of one command line */
 };
 
 #endif
