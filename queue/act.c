@@ -20,6 +20,7 @@
 #include "queue/schedule.h"
 #include "queue/trace.h"
 #include "relay/sys/base/clock.h"
+#include "relay/sys/base/failpoint.h"
 #include "relay/sys/base/limits.h"
 
 enum { ACTION_MEMORY_MAX = 8 * QUEUE_RECORD_MAX };
@@ -235,6 +236,7 @@ act_send(struct act_slot *slot, const struct queue_delivery *d, struct slice tra
     link_arg_str(c, s->q->me.hex);
     link_arg_int(c, id_partition(id));
     link_cmd_start(c);
+    FAILPOINT("act.sent");
 }
 
 static void
@@ -242,6 +244,7 @@ acted(struct act_slot *slot, const struct redisReply *r)
 {
     struct queue_action_state *s = slot->owner;
     struct partition *p = &s->q->partitions[id_partition(s->message.id)];
+    FAILPOINT("act.done");
     s->judged[slot->index] = true;
     if (s->op != NULL)
         s->op->affected += slot->targets;
