@@ -134,6 +134,21 @@ key_lane(enum queue_class klass, struct slice next_hop, struct slice tenant, str
     return true;
 }
 
+bool
+key_lane_parse(struct slice lane, enum queue_class *klass, struct slice *next_hop,
+               struct slice *tenant)
+{
+    uint64_t number, n;
+    struct slice rest = lane;
+    if (!slice_to_u64(slice_cut_at(&rest, ':'), &number) || number > QUEUE_BULK ||
+        !slice_to_u64(slice_cut_at(&rest, ':'), &n) || n >= rest.n || rest.p[n] != ':')
+        return false;
+    *klass = (enum queue_class)number;
+    *next_hop = slice_cut(&rest, (size_t)n);
+    *tenant = slice_skip(rest, 1);
+    return true;
+}
+
 size_t
 key_field(char kind, unsigned n, char out[16])
 {

@@ -55,6 +55,10 @@ bool key_member_parse(struct slice member, struct msg_id *id, unsigned *n);
  */
 bool key_lane(enum queue_class klass, struct slice next_hop, struct slice tenant, struct key *out);
 
+/* false: not a lane. The slices point into `lane`. */
+bool key_lane_parse(struct slice lane, enum queue_class *klass, struct slice *next_hop,
+                    struct slice *tenant);
+
 /* SHA-256 of a, NUL, b: names that users choose, where they must not show. */
 void key_digest(struct slice a, struct slice b, uint8_t out[32]);
 

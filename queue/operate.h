@@ -102,6 +102,43 @@ struct queue_list_op {
 void queue_list_start(struct queue_list_op *op, struct queue *q);
 void queue_list_cancel(struct queue_list_op *op);
 
+/* ---- what waits for whom ---------------------------------------------------- */
+
+enum { QUEUE_AGES = 10 };
+/* Upper bounds of the age buckets, in minutes: 5, 10, 20 ... 1280; the last one has none. */
+extern const unsigned QUEUE_AGE_MINUTES[QUEUE_AGES - 1];
+
+/* Deliveries to one next hop, of one tenant and class. */
+struct queue_row {
+    struct slice next_hop, tenant;
+    enum queue_class klass;
+    uint64_t queued, deferred, held, inflight;
+    int64_t oldest_unix_ms;    /* 0: not known */
+    int64_t next_due_unix_ms;  /* 0: nothing is scheduled */
+    struct slice reply;        /* opaque: what one of them was told last; may be empty */
+    uint64_t ages[QUEUE_AGES]; /* deliveries by age, scheduled and held */
+    bool sampled; /* queued, deferred and ages are estimates: not every delivery was looked at */
+};
+
+/* The queue by rows, most deliveries first. Bounded: the rows with the most are
+ * found in every partition, and some deliveries of each are looked at. */
+struct queue_summary_op {
+    void (*done)(struct queue_summary_op *op);
+    struct slice tenant, next_hop; /* empty: any */
+    unsigned limit;                /* 1..QUEUE_SUMMARY_ROWS_MAX */
+    struct arena *arena;
+    /* Out. */
+    struct queue_row *rows;
+    unsigned count;
+    struct queue_row
+        total;      /* over all rows, shown or not: queued (with deferred), held, inflight */
+    bool truncated; /* there are more rows than are counted or shown */
+    struct err err; /* ERR_NONE, ERR_AWAY, ERR_FULL, ERR_CANCELLED */
+    struct queue_summary_state *state;
+};
+void queue_summary_start(struct queue_summary_op *op, struct queue *q);
+void queue_summary_cancel(struct queue_summary_op *op);
+
 /* ---- changing what waits ---------------------------------------------------- */
 
 /*

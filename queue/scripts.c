@@ -25,6 +25,8 @@ static const struct {
     [SCRIPT_CALL_QUARANTINE] = {"quarantine", SCRIPT_QUARANTINE},
     [SCRIPT_CALL_TRIM] = {"trim", SCRIPT_TRIM},
     [SCRIPT_CALL_DEPTH] = {"depth", SCRIPT_DEPTH},
+    [SCRIPT_CALL_LANES] = {"lanes", SCRIPT_LANES},
+    [SCRIPT_CALL_SHAPE] = {"shape", SCRIPT_SHAPE},
     [SCRIPT_CALL_DATASET] = {"dataset", SCRIPT_DATASET},
 };
 

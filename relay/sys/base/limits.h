@@ -191,6 +191,11 @@ enum {
     QUEUE_TRACE_RECORD_MAX = 8 << 10, /* one attempt at SMTP_RECIPIENTS_MAX recipients */
     QUEUE_ACTIONS_AT_ONCE = 16,       /* deliveries of a message, messages of a sweep */
     QUEUE_ACTION_ROUNDS_MAX = 8,      /* a record that changes more often is being worked on */
+    QUEUE_SUMMARY_ROWS_MAX = 100,     /* rows in one answer */
+    QUEUE_SUMMARY_TABLE_MAX = 8192,   /* rows counted for one answer */
+    QUEUE_SUMMARY_LANES_MAX = 1024,   /* read of one partition, the fullest first */
+    QUEUE_SUMMARY_LOOK_MAX = 500,     /* deliveries looked at in one partition; about 1 ms */
+    QUEUE_SUMMARY_SAMPLES = 8,        /* records read for one row */
     QUEUE_LIST_LIMIT_MAX = 100,       /* messages in one answer */
     QUEUE_LIST_EXAMINED_MAX = 1000,   /* messages read for one answer, however few of them fit */
     QUEUE_LIST_PAGE = 8,              /* ids of one partition read at once */
