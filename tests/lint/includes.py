@@ -25,7 +25,7 @@ MAY_INCLUDE = {
     "relay/deliver": NET + ["relay/wire", "queue", "dkim", "relay/event"] + CONFIG,
     "relay/sandbox": NET + ["relay/wire"],
     "api": NET + ["relay/wire", "relay/accept/submit.h", "relay/accept/credential.h",
-                  "queue/queue.h", "queue/operate.h", "relay/sandbox/store.h"] + CONFIG,
+                  "queue/queue.h", "queue/operate.h", "queue/suppression.h", "relay/sandbox/store.h"] + CONFIG,
     "relay/cli": ["relay/", "dkim", "queue", "api"],
     "relay/sys/proc": ["relay/", "dkim", "queue", "api"],
     "relay/main.c": ["relay/", "dkim", "queue", "api"],
