@@ -60,7 +60,8 @@ struct supervisor {
     struct loop *loop;
     struct child *children;
     unsigned count;
-    int config_fd, metrics_fd, life_read_fd, life_write_fd;
+    int config_fds[CONFIG_READER_COUNT]; /* one for each kind of reader */
+    int metrics_fd, life_read_fd, life_write_fd;
     enum phase phase;
     struct timer phase_limit;
     struct signal_watch *sigterm, *sigint;
@@ -71,6 +72,14 @@ struct supervisor {
 static void phase_advance(struct supervisor *s);
 
 /* ---- starting ------------------------------------------------------------ */
+
+static enum config_reader
+reader_of(enum role role)
+{
+    return role == ROLE_WORKER   ? CONFIG_READER_WORKER
+           : role == ROLE_SIGNER ? CONFIG_READER_SIGNER
+                                 : CONFIG_READER_OTHER;
+}
 
 static unsigned
 role_fds(const struct child *c, int fds[FDS_MAX])
@@ -188,7 +197,7 @@ child_spawn(struct child *c, int child_control_fd, struct err *err)
     snprintf(number, sizeof number, "%u", c->number);
     owner_to_hex(c->owner, owner);
     fds[CHILD_FD_CONTROL] = child_control_fd;
-    fds[CHILD_FD_CONFIG] = s->config_fd;
+    fds[CHILD_FD_CONFIG] = s->config_fds[reader_of(c->role)];
     fds[CHILD_FD_METRICS] = s->metrics_fd;
     fds[CHILD_FD_LOCK] = s->cfg->dir->children_lock_fd;
     fds[CHILD_FD_LIFE] = c->role == ROLE_KEEPER   ? s->life_read_fd
@@ -326,12 +335,12 @@ on_signal(void *owner, int signo)
 /* ---- running ------------------------------------------------------------- */
 
 static int
-make_snapshot(const struct config *c, struct err *err)
+make_snapshot(const struct config *c, enum config_reader reader, struct err *err)
 {
     int fd = memfd_create("stagepost-config", MFD_CLOEXEC | MFD_ALLOW_SEALING);
     if (fd < 0)
         return err_set_errno(err, ERR_IO, "memfd_create");
-    if (config_write_snapshot(c, fd, err) != 0) {
+    if (config_write_snapshot(c, reader, fd, err) != 0) {
         close(fd);
         return -1;
     }
@@ -369,9 +378,13 @@ static int
 open_shared(struct supervisor *s, struct err *err)
 {
     int life[2];
-    s->config_fd = make_snapshot(s->cfg->config, err);
+    for (int i = 0; i < CONFIG_READER_COUNT; i++) {
+        s->config_fds[i] = make_snapshot(s->cfg->config, (enum config_reader)i, err);
+        if (s->config_fds[i] < 0)
+            return -1;
+    }
     s->metrics_fd = metrics_create(err);
-    if (s->config_fd < 0 || s->metrics_fd < 0)
+    if (s->metrics_fd < 0)
         return -1;
     if (pipe2(life, O_CLOEXEC) != 0)
         return err_set_errno(err, ERR_IO, "pipe");
@@ -388,7 +401,8 @@ supervisor_fini(struct supervisor *s)
     signal_watch_close(s->sigint);
     free(s->children);
     loop_free(s->loop);
-    close(s->config_fd);
+    for (int i = 0; i < CONFIG_READER_COUNT; i++)
+        close(s->config_fds[i]);
     close(s->metrics_fd);
     close(s->life_read_fd);
     if (s->life_write_fd >= 0)
