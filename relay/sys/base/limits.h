@@ -250,8 +250,9 @@ enum {
     SIGNER_DRAIN_MS = 3000,
     SIGNERS_MAX = 64,
     KEYS_PER_DOMAIN_MAX = 4,
-    KEY_FILE_BYTES_MAX = 16384, /* RSA-4096 has 3.3 KB, some have text before it */
-    KEY_RSA_BITS_MIN = 1024,    /* RFC 8301 3.2 */
+    KEY_FILE_BYTES_MAX = 16384,      /* RSA-4096 has 3.3 KB, some have text before it */
+    CERT_FILE_BYTES_MAX = 256 << 10, /* a chain of 50 certificates */
+    KEY_RSA_BITS_MIN = 1024,         /* RFC 8301 3.2 */
     KEY_RSA_BITS_MAX = 4096,
 
     /* Policy records of strangers */

@@ -6,8 +6,10 @@
 #include <unistd.h>
 
 #include <jansson.h>
+#include <openssl/crypto.h>
 
 #include "relay/sys/base/bug.h"
+#include "relay/sys/config/material.h"
 
 /* The snapshot is one JSON object. The tables below name each member once, for
  * writing and for reading. */
@@ -32,6 +34,8 @@ static const struct member CONFIG_MEMBERS[] = {
     MEMBER(config, run_dir, KIND_STR),
     MEMBER(config, tls_cert_path, KIND_STR),
     MEMBER(config, tls_key_path, KIND_STR),
+    MEMBER(config, tls_cert_pem, KIND_STR),
+    MEMBER(config, tls_key_pem, KIND_STR),
     MEMBER(config, tls_ca_path, KIND_STR),
     MEMBER(config, redis, KIND_STR),
     MEMBER(config, redis_embedded, KIND_BOOL),
@@ -75,6 +79,7 @@ static const struct member DKIM_KEY_MEMBERS[] = {
     MEMBER(config_dkim_key, domain, KIND_STR),
     MEMBER(config_dkim_key, selector, KIND_STR),
     MEMBER(config_dkim_key, path, KIND_STR),
+    MEMBER(config_dkim_key, pem, KIND_STR),
 };
 
 /* The struct and the JSON that its strings point into. */
@@ -139,10 +144,10 @@ listeners_to_json(const struct config *c)
 }
 
 static json_t *
-credentials_to_json(const struct config *c)
+credentials_to_json(const struct config *c, enum config_reader reader)
 {
     json_t *a = json_array();
-    for (unsigned i = 0; i < c->credential_count; i++) {
+    for (unsigned i = 0; reader != CONFIG_READER_SIGNER && i < c->credential_count; i++) {
         const struct config_credential *cr = &c->credentials[i];
         json_t *o = object_of(CREDENTIAL_MEMBERS, ARRAY_LEN(CREDENTIAL_MEMBERS), cr);
         json_object_set_new(o, "class", json_integer(cr->klass));
@@ -153,7 +158,7 @@ credentials_to_json(const struct config *c)
 }
 
 static json_t *
-config_to_json(const struct config *c)
+config_to_json(const struct config *c, enum config_reader reader)
 {
     json_t *root = object_of(CONFIG_MEMBERS, ARRAY_LEN(CONFIG_MEMBERS), c);
     json_t *keys = json_array();
@@ -161,7 +166,7 @@ config_to_json(const struct config *c)
         json_array_append_new(
             keys, object_of(DKIM_KEY_MEMBERS, ARRAY_LEN(DKIM_KEY_MEMBERS), &c->dkim_keys[i]));
     json_object_set_new(root, "listeners", listeners_to_json(c));
-    json_object_set_new(root, "credentials", credentials_to_json(c));
+    json_object_set_new(root, "credentials", credentials_to_json(c, reader));
     json_object_set_new(root, "dkim_keys", keys);
     json_object_set_new(root, "signer_sockets",
                         strings_to_json(c->signer_sockets, c->signer_count));
@@ -169,14 +174,15 @@ config_to_json(const struct config *c)
 }
 
 int
-config_write_snapshot(const struct config *c, int fd, struct err *err)
+config_write_snapshot(const struct config *c, enum config_reader reader, int fd, struct err *err)
 {
-    json_t *root = config_to_json(c);
-    int failed = json_dumpfd(root, fd, JSON_COMPACT);
+    json_t *root = config_to_json(c, reader);
+    int rc = material_add(root, c, reader, err);
+    if (rc == 0 && json_dumpfd(root, fd, JSON_COMPACT) != 0)
+        rc = err_set_errno(err, ERR_IO, "configuration snapshot");
+    material_wipe(root);
     json_decref(root);
-    if (failed != 0)
-        return err_set_errno(err, ERR_IO, "configuration snapshot");
-    return 0;
+    return rc;
 }
 
 static int
@@ -306,6 +312,7 @@ parse_snapshot(int fd, struct err *err)
     ssize_t n = read_all(fd, text, SNAPSHOT_MAX);
     json_error_t why = {.text = "cannot be read"};
     json_t *root = n > 0 ? json_loadb(text, (size_t)n, JSON_REJECT_DUPLICATES, &why) : NULL;
+    OPENSSL_cleanse(text, n > 0 ? (size_t)n : 0);
     free(text);
     if (root == NULL)
         err_set(err, ERR_CONFIG, "configuration snapshot: %s", why.text);
@@ -345,6 +352,7 @@ generation_free(struct config_generation *s)
     free(s->credentials);
     free(s->dkim_keys);
     free(s->config.signer_sockets);
+    material_wipe(s->json);
     json_decref(s->json);
     free(s);
 }

@@ -39,6 +39,7 @@ struct config_dkim_key {
     const char *domain; /* "*": every domain (development only) */
     const char *selector;
     const char *path; /* PEM */
+    const char *pem;  /* what stands there; in a signer's snapshot only */
 };
 
 enum config_listener_kind { CONFIG_SMTP, CONFIG_SMTPS, CONFIG_HTTP };
@@ -70,7 +71,8 @@ struct config {
     unsigned listener_count;
 
     const char *tls_cert_path, *tls_key_path;
-    const char *tls_ca_path; /* development CA, "" when there is none */
+    const char *tls_cert_pem, *tls_key_pem; /* their contents; in a worker's snapshot only */
+    const char *tls_ca_path;                /* development CA, "" when there is none */
 
     const char *redis;   /* net_address_parse(): "unix:/path" or "ip:port" */
     bool redis_embedded; /* we start and stop it ourselves */
@@ -106,8 +108,19 @@ const struct config_credential *config_credential_by_user(const struct config *c
 /* Whether the credential owns this sender domain (lower-case A-labels). */
 bool config_credential_owns(const struct config_credential *cr, struct slice domain);
 
-/* The snapshot. Reading gives memory of its own, freed by config_free(). */
-int config_write_snapshot(const struct config *c, int fd, struct err *err);
+/* Who gets a snapshot: the worker's has the listeners' private key in it, the
+ * signer's the DKIM keys and no credentials, see material.h. */
+enum config_reader {
+    CONFIG_READER_WORKER,
+    CONFIG_READER_SIGNER,
+    CONFIG_READER_OTHER,
+    CONFIG_READER_COUNT
+};
+
+/* The snapshot, with the contents of the files that the reader may see. Reading
+ * gives memory of its own, freed by config_free(), which wipes those. */
+int config_write_snapshot(const struct config *c, enum config_reader reader, int fd,
+                          struct err *err);
 const struct config *config_read_snapshot(int fd, struct err *err);
 /* Lets go of what reading gave; the memory goes with the last that holds it. */
 void config_free(const struct config *c);
