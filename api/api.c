@@ -17,7 +17,7 @@ api_credential(const struct http_request *r)
     if (!slice_eq_nocase(scheme, SLICE("Bearer")) || value.n == 0)
         return NULL;
     const struct api *a = r->app;
-    return credential_by_key(a->parts.credentials, value);
+    return credential_by_key(a->parts.credentials, value, &r->peer);
 }
 
 bool

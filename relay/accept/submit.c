@@ -17,6 +17,7 @@
 
 #include "dkim/signer_client.h"
 #include "queue/queue.h"
+#include "relay/accept/policy/recipient.h"
 #include "relay/accept/policy/sender.h"
 #include "relay/accept/prepare.h"
 #include "relay/sys/base/bug.h"
@@ -76,6 +77,7 @@ static const char *const RESULT_NAMES[] = {
     [SUBMIT_ACCEPTED] = "accepted",
     [SUBMIT_REPLAYED] = "replayed",
     [SUBMIT_SENDER] = "sender",
+    [SUBMIT_RECIPIENT] = "recipient",
     [SUBMIT_CONTENT] = "content",
     [SUBMIT_TOO_LARGE] = "too-large",
     [SUBMIT_LOOP] = "loop",
@@ -465,13 +467,26 @@ room_is_there(struct submit_state *st)
 }
 
 static bool
-refuse_sender(struct submit_state *st, const char *where, struct slice domain)
+refuse_address(struct submit_state *st, enum submit_result result, const char *what,
+               struct slice address)
 {
     char text[sizeof st->op->text];
-    snprintf(text, sizeof text, "%s: %.*s is not a domain of this credential", where,
-             SLICE_FMT(slice_from(domain.p, domain.n < 100 ? domain.n : 100)));
-    finish(st, SUBMIT_SENDER, text);
+    snprintf(text, sizeof text, "%s: %.*s is not one of this credential", what,
+             SLICE_FMT(text_clip(address, 100)));
+    finish(st, result, text);
     return false;
+}
+
+static bool
+recipients_are_allowed(struct submit_state *st)
+{
+    const struct submit_op *op = st->op;
+    for (unsigned i = 0; i < op->recipient_count; i++) {
+        const struct submit_recipient *to = &op->recipients[i];
+        if (!policy_recipient_is_allowed(op->credential, to->address, to->domain))
+            return refuse_address(st, SUBMIT_RECIPIENT, "recipient", to->address);
+    }
+    return true;
 }
 
 static bool
@@ -569,16 +584,18 @@ check(struct submit_state *st)
     if (!room_is_there(st))
         return;
     if (!policy_sender_envelope(cr, st->op->envelope.reverse_path, st->op->reverse_domain)) {
-        refuse_sender(st, "MAIL FROM", st->op->reverse_domain);
+        refuse_address(st, SUBMIT_SENDER, "MAIL FROM", st->op->envelope.reverse_path);
         return;
     }
+    if (!recipients_are_allowed(st))
+        return;
     st->id = id_new(queue_pick_partition(st->door->queue));
     st->now_unix_ms = clock_sched_unix_ms();
     if (!prepare(st))
         return;
-    if (!policy_sender_header(cr, st->prepared.sender_domains, st->prepared.sender_count,
-                              &culprit)) {
-        refuse_sender(st, "From or Sender", culprit);
+    if (!policy_sender_header(cr, st->prepared.senders, st->prepared.sender_domains,
+                              st->prepared.sender_count, &culprit)) {
+        refuse_address(st, SUBMIT_SENDER, "From or Sender", culprit);
         return;
     }
     if (take_key(st))

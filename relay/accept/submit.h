@@ -34,6 +34,7 @@ enum submit_result {
     SUBMIT_ACCEPTED,
     SUBMIT_REPLAYED,      /* accepted before under the same idempotency key */
     SUBMIT_SENDER,        /* not owned by the credential: 550 5.7.1 / 403 */
+    SUBMIT_RECIPIENT,     /* one that the credential may not send to: 550 5.7.1 / 403 */
     SUBMIT_CONTENT,       /* the message cannot be accepted as it is: 550 5.6.0 / 422 */
     SUBMIT_TOO_LARGE,     /* 552 5.3.4 / 413 */
     SUBMIT_LOOP,          /* 554 5.4.6: too many Received fields */

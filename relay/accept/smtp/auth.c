@@ -73,6 +73,7 @@ on_checked(struct credential_check_op *op)
     case CREDENTIAL_OK:
         metrics_add(METRIC_SMTP_AUTH_OK, 1);
         session_set_credential(s, op->credential);
+        s->auth.proof = op->proof;
         LOG(LOG_INFO, "smtp.auth", LF_U("session", s->number), LF_STR("client", s->client_ip),
             LF_STR("user", s->credential->user));
         session_say(s, 235, "2.7.0", "Authentication succeeded");
@@ -98,6 +99,7 @@ begin_check(struct smtp_session *s, struct slice user, struct slice password)
     sm_move(&s->sm, SESSION_AUTH_CHECK);
     s->auth.checking = true;
     s->auth.check.done = on_checked;
+    s->auth.check.from = stream_peer(s->stream);
     credential_check_start(&s->auth.check, s->server->parts.credentials, user, password);
 }
 

@@ -23,6 +23,13 @@ enum { OPS_MAX = 3, RECIPIENTS = 4 };
 static const char *own[] = {"example.org"};
 static const struct config_credential DEV = {
     .user = "dev", .tenant = "ten", .klass = CONFIG_BULK, .senders = own, .sender_count = 1};
+static const char *testers[] = {"test.example"};
+static const struct config_credential STAGING = {.user = "staging",
+                                                 .tenant = "ten",
+                                                 .senders = own,
+                                                 .sender_count = 1,
+                                                 .recipients = testers,
+                                                 .recipient_count = 1};
 static const struct config_credential OTHER = {
     .user = "other", .tenant = "ten", .senders = own, .sender_count = 1};
 
@@ -403,6 +410,30 @@ recipients_are_grouped_by_domain(void **state)
     fixture_fini(&f);
 }
 
+/* A staging system sends to its testers only, and to none of them when another
+ * recipient is somebody else. */
+static void
+recipients_are_allowed(void **state)
+{
+    (void)state;
+    struct fixture f;
+    fixture_init(&f);
+    fill(&f, 0, MESSAGE);
+    f.s[0].op.credential = &STAGING;
+    f.s[0].recipients[0] = (struct submit_recipient){.address = SLICE("a@test.example"),
+                                                     .domain = SLICE("test.example")};
+    assert_int_equal(run(&f, 0), SUBMIT_RECIPIENT);
+    assert_string_equal(f.s[0].op.text, "recipient: b@d.example is not one of this credential");
+    assert_int_equal(fake.commits, 0);
+    fill(&f, 0, MESSAGE);
+    f.s[0].op.credential = &STAGING;
+    f.s[0].recipients[0] = (struct submit_recipient){.address = SLICE("a@test.example"),
+                                                     .domain = SLICE("test.example")};
+    f.s[0].op.recipient_count = 1;
+    assert_int_equal(run(&f, 0), SUBMIT_ACCEPTED);
+    fixture_fini(&f);
+}
+
 /* DESIGN promise: nothing goes out under a name that the credential does not own. */
 static void
 senders_are_owned(void **state)
@@ -739,6 +770,7 @@ main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(accepted_means_committed),
         cmocka_unit_test(recipients_are_grouped_by_domain),
+        cmocka_unit_test(recipients_are_allowed),
         cmocka_unit_test(senders_are_owned),
         cmocka_unit_test(results_of_the_queue),
         cmocka_unit_test(results_of_signer_and_list),
