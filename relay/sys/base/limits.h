@@ -48,8 +48,8 @@ enum {
                                        the last of them waits about 2 s */
     CREDENTIAL_CACHE_SLOTS = 1024, /* right passwords remembered, 40 bytes each */
     CREDENTIAL_CACHE_MS = 300000,  /* libraries forget a connection after minutes, not hours */
-    CREDENTIAL_QUOTA_MAX = 1000000000,     /* a number that Lua and we count exactly */
-    CREDENTIAL_KEY_AS_PASSWORD_MIN = 20,   /* characters: nothing shorter has 128 random bits */
+    CREDENTIAL_QUOTA_MAX = 1000000000,   /* a number that Lua and we count exactly */
+    CREDENTIAL_KEY_AS_PASSWORD_MIN = 20, /* characters: nothing shorter has 128 random bits */
 
     /* Addresses, RFC 5321 4.5.3.1 */
     ADDRESS_LOCAL_MAX = 64,

@@ -62,8 +62,7 @@ config_parse_size(struct slice text, uint64_t *out_bytes)
 bool
 config_parse_rate(struct slice text, unsigned *out_count, uint64_t *out_per_ms)
 {
-    static const struct unit PERIODS[] = {
-        {{"h", 1}, 3600000}, {{"m", 1}, 60000}, {{"s", 1}, 1000}};
+    static const struct unit PERIODS[] = {{{"h", 1}, 3600000}, {{"m", 1}, 60000}, {{"s", 1}, 1000}};
     uint64_t count;
     struct slice number = slice_cut_at(&text, '/');
     if (!slice_to_u64(number, &count) || count < 1 || count > CREDENTIAL_QUOTA_MAX)
