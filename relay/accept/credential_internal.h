@@ -28,7 +28,6 @@ enum { PASSWORDS = 2 }; /* live at once */
 
 /* "" for one that is not there. */
 const char *credential_password_hash(const struct config_credential *cr, unsigned i);
-const struct config_credential *credential_by_user(const struct credentials *cs, struct slice user);
 /* Whether it may be used at all, by whoever has its secret. */
 bool credential_is_usable(const struct config_credential *cr, const struct net_address *from);
 /* The credential whose API key this is, usable or not, and which one of its keys. */

@@ -63,6 +63,7 @@ complete_config(struct serve *s)
         s->signer_paths[i] = s->sockets.signer_paths[i];
     s->config.signer_sockets = s->signer_paths;
     s->config.signer_count = s->sockets.signers;
+    s->config.checker_socket = s->sockets.checker_path;
 }
 
 static void

@@ -145,14 +145,6 @@ store_date(struct storing *s)
     return true;
 }
 
-static bool
-store_network(struct storing *s)
-{
-    struct net_prefix p;
-    return net_prefix_parse(s->text, &p) ? keep(s, s->text)
-                                         : refuse(s, "a network such as \"192.0.2.0/24\"");
-}
-
 /* A domain, or an address in the form in which the door compares it. */
 static bool
 store_party(struct storing *s)
@@ -176,6 +168,16 @@ store_ip(struct storing *s)
 {
     struct net_address a;
     return net_address_from_ip(s->text, 0, &a) ? keep(s, s->text) : refuse(s, "an IP address");
+}
+
+static bool
+store_network(struct storing *s)
+{
+    struct net_prefix p;
+    if (net_prefix_parse(s->text, &p))
+        return keep(s, s->text);
+    return refuse(s, "an IP address, or a network such as \"10.0.0.0/8\" without bits behind the "
+                     "prefix");
 }
 
 static bool
