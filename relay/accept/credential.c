@@ -30,6 +30,12 @@ credentials_new(struct loop *l, const struct config *c)
 }
 
 void
+credentials_use_queue(struct credentials *cs, struct queue *q)
+{
+    cs->queue = cs->config->development ? NULL : q;
+}
+
+void
 credentials_free_when_idle(struct credentials *cs)
 {
     if (!cs->freed || cs->checks > 0)

@@ -16,8 +16,12 @@
 #include "relay/sys/net/stream.h"
 
 struct credentials;
+struct queue;
 
 struct credentials *credentials_new(struct loop *l, const struct config *c);
+/* From now on failures are counted there, by network and by account, and who has
+ * failed too often has to wait. Not in development mode. */
+void credentials_use_queue(struct credentials *cs, struct queue *q);
 void credentials_free(struct credentials *cs);
 
 /* Which of its secrets somebody has shown: SHA-256 of the stored hash. */
@@ -31,8 +35,10 @@ struct credential_check_op {
     enum credential_result {
         CREDENTIAL_OK,
         CREDENTIAL_WRONG,
-        CREDENTIAL_BUSY, /* too many hashes under way: 454 4.7.0 */
+        CREDENTIAL_BUSY, /* too many hashes under way, or nobody counts failures: 454 4.7.0 */
+        CREDENTIAL_WAIT, /* too many failures; wait_s */
     } result;
+    unsigned wait_s;                            /* out */
     const struct config_credential *credential; /* out, when OK */
     struct credential_proof proof;              /* out, when OK */
     struct credential_check_state *state;

@@ -1,11 +1,13 @@
 /*
- * Happy path: the user is looked up; when the password was right some minutes
- * ago, or is an API key, the answer is ready on the next turn; else crypt_r()
- * runs on the work pool and a right answer is remembered.
+ * Happy path: the queue is asked whether client and account have failed too
+ * often; the user is looked up; when the password was right some minutes ago, or
+ * is an API key, the answer is ready on the next turn; else crypt_r() runs on the
+ * work pool and a right answer is remembered.
  *
  * Ways it ends: OK, WRONG (a known or an unknown user: as many hashes were
- * computed for both), BUSY (CREDENTIAL_HASHES_MAX are under way, or cancelled).
- * The hash of a cancelled check runs to its end unheard.
+ * computed for both), WAIT (nothing was computed: a right password is not told
+ * from a wrong one), BUSY (CREDENTIAL_HASHES_MAX are under way, Redis is away, or
+ * cancelled). The hash of a cancelled check runs to its end unheard.
  */
 #include <crypt.h>
 #include <stdlib.h>
@@ -15,6 +17,7 @@
 #include <openssl/evp.h>
 #include <openssl/hmac.h>
 
+#include "queue/allowance.h"
 #include "relay/accept/credential_internal.h"
 #include "relay/sys/base/buf.h"
 #include "relay/sys/base/bug.h"
@@ -40,11 +43,14 @@ struct credential_check_state {
     const char *proven;                         /* the stored hash that was right */
     struct slice user;                          /* copies in one piece of memory, wiped */
     char *password;                             /* NUL-terminated */
-    size_t secret_bytes;
+    size_t password_bytes, secret_bytes;
     struct crypt_data *crypt;
+    struct queue_guard_op guard;
+    char network[64];
+    unsigned wait_s;
     enum credential_result result;
-    bool working; /* on the pool */
-    bool telling; /* `soon` is scheduled: the result is settled */
+    bool asking, working; /* the guard is, the pool is */
+    bool telling;         /* `soon` is scheduled: the result is settled */
 };
 
 /* ---- what was verified before ------------------------------------------- */
@@ -57,6 +63,7 @@ mac_of(const struct credential_check_state *st, const char *stored,
     struct slice password = slice_str(st->password);
     const uint64_t lengths[] = {st->user.n, password.n};
     struct buf b;
+    BUG_ON(stored == NULL);
     buf_init(&b, SIZE_MAX / 2);
     buf_reserve(&b, sizeof lengths + st->user.n + password.n + strlen(stored)); /* moved never */
     buf_add(&b, slice_from(lengths, sizeof lengths));
@@ -118,6 +125,27 @@ state_free(struct credential_check_state *st)
     credentials_free_when_idle(cs);
 }
 
+static void
+state_free_when_idle(struct credential_check_state *st)
+{
+    if (!st->asking && !st->working)
+        state_free(st);
+}
+
+/* What the guard is told; only names of accounts that there are: strangers could
+ * fill Redis with others. */
+static void
+note_result(const struct credential_check_state *st, enum credential_result result)
+{
+    const struct config_credential *cr = st->credential;
+    struct slice account = cr != NULL ? slice_str(cr->user) : SLICE_NONE;
+    bool right = result == CREDENTIAL_OK;
+    if (st->network[0] == '\0' || (right && st->guard.is_known))
+        return;
+    if (right || result == CREDENTIAL_WRONG)
+        queue_guard_note(st->cs->queue, account, slice_str(st->network), !right);
+}
+
 /* It may have been removed or changed by a reload while the hash was computed. */
 static const struct config_credential *
 admitted(const struct credential_check_state *st)
@@ -139,10 +167,11 @@ state_tell(struct credential_check_state *st)
         op->proof = credential_proof_of(st->proven);
     else if (op->result == CREDENTIAL_OK)
         op->result = CREDENTIAL_WRONG;
+    op->wait_s = st->wait_s;
+    note_result(st, op->result);
     st->op = NULL;
     op->state = NULL;
-    if (!st->working)
-        state_free(st);
+    state_free_when_idle(st);
     op->done(op);
 }
 
@@ -187,10 +216,11 @@ hash_done(struct work_op *work)
 {
     struct credential_check_state *st = container_of(work, struct credential_check_state, work);
     st->working = false;
+    st->cs->hashes--;
     if (st->proven != NULL)
         remember(st);
     if (st->op == NULL) {
-        state_free(st);
+        state_free_when_idle(st);
         return;
     }
     if (st->telling)
@@ -234,6 +264,7 @@ choose_settings(struct credential_check_state *st, bool password_has_nul)
 static void
 keep(struct credential_check_state *st, struct slice user, struct slice password)
 {
+    st->password_bytes = password.n;
     st->secret_bytes = password.n + 1 + user.n;
     st->password = calloc(1, st->secret_bytes + 1);
     BUG_ON(st->password == NULL);
@@ -261,8 +292,9 @@ is_key(struct credential_check_state *st, struct slice key)
 }
 
 static void
-begin(struct credential_check_state *st, struct slice password)
+begin(struct credential_check_state *st)
 {
+    struct slice password = slice_from(st->password, st->password_bytes);
     bool has_nul = slice_find(password, '\0') < password.n;
     choose_settings(st, has_nul);
     if (is_key(st, password)) {
@@ -275,14 +307,58 @@ begin(struct credential_check_state *st, struct slice password)
         tell_soon(st, CREDENTIAL_OK);
         return;
     }
-    if (st->cs->checks > CREDENTIAL_HASHES_MAX) {
+    if (st->cs->hashes >= CREDENTIAL_HASHES_MAX) {
         tell_soon(st, CREDENTIAL_BUSY);
         return;
     }
     st->crypt = calloc(1, sizeof *st->crypt);
     BUG_ON(st->crypt == NULL);
     st->working = true;
+    st->cs->hashes++;
     work_start(&st->work, st->cs->loop, hash_run, hash_done);
+}
+
+/* ---- the guard -------------------------------------------------------------- */
+
+static void
+on_guarded(struct queue_guard_op *guard)
+{
+    struct credential_check_state *st = container_of(guard, struct credential_check_state, guard);
+    st->asking = false;
+    if (st->op == NULL) {
+        state_free_when_idle(st);
+    } else if (st->telling) {
+        return; /* cancelled */
+    } else if (guard->err.code != ERR_NONE) {
+        tell_soon(st, CREDENTIAL_BUSY);
+    } else if (guard->wait_ms > 0) {
+        st->wait_s = (unsigned)((guard->wait_ms + 999) / 1000);
+        tell_soon(st, CREDENTIAL_WAIT);
+    } else {
+        begin(st);
+    }
+}
+
+/* A whole /64 is one client: that is what one gets. ::ffff:0:0/96 is IPv4. */
+static void
+name_network(struct credential_check_state *st)
+{
+    static const uint8_t MAPPED[12] = {[10] = 0xff, [11] = 0xff};
+    struct net_address a = st->from;
+    if (a.kind == NET_IPV6 && memcmp(a.ip, MAPPED, sizeof MAPPED) != 0)
+        memset(a.ip + 8, 0, 8);
+    net_address_format_ip(&a, st->network);
+}
+
+static void
+ask_guard(struct credential_check_state *st)
+{
+    name_network(st);
+    st->asking = true;
+    st->guard.done = on_guarded;
+    st->guard.account = st->credential != NULL ? slice_str(st->credential->user) : SLICE_NONE;
+    st->guard.network = slice_str(st->network);
+    queue_guard_start(&st->guard, st->cs->queue);
 }
 
 void
@@ -303,13 +379,19 @@ credential_check_start(struct credential_check_op *op, struct credentials *cs, s
         st->from = *op->from;
     keep(st, user, password);
     st->credential = credential_by_user(cs, user);
-    begin(st, password);
+    if (cs->queue != NULL && st->has_from && st->from.kind != NET_UNIX)
+        ask_guard(st);
+    else
+        begin(st);
 }
 
 void
 credential_check_cancel(struct credential_check_op *op)
 {
     struct credential_check_state *st = op->state;
-    if (st != NULL && !st->telling)
-        tell_soon(st, CREDENTIAL_BUSY);
+    if (st == NULL || st->telling)
+        return;
+    if (st->asking)
+        queue_guard_cancel(&st->guard);
+    tell_soon(st, CREDENTIAL_BUSY);
 }

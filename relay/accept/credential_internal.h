@@ -18,7 +18,9 @@ struct credentials {
     const struct config *config;
     uint8_t mac_key[32]; /* of this process, never stored */
     struct verified verified[CREDENTIAL_CACHE_SLOTS];
-    unsigned checks; /* not done yet, or their hash is still running */
+    struct queue *queue; /* NULL: failures are not counted */
+    unsigned checks;     /* not done yet, or something of them still runs */
+    unsigned hashes;     /* on the work pool */
     bool freed;
 };
 

@@ -100,6 +100,15 @@ const struct config_key CONFIG_KEYS[] = {
      .flags = KEY_RELOADABLE, .offset = CRED(networks),
      .help = "Networks that it may be used from, such as \"192.0.2.0/24\"; without them, from "
              "everywhere."},
+    {"credentials", "rate", VALUE_RATE, "", .flags = KEY_RELOADABLE, .offset = CRED(out.rate),
+     .help = "Recipients in a second, minute or hour, such as \"100/m\"; without it, any number."},
+    {"credentials", "daily", VALUE_NUMBER, "0", .least = 0, .most = CREDENTIAL_QUOTA_MAX,
+     .flags = KEY_RELOADABLE, .offset = CRED(out.daily),
+     .help = "Recipients in a day, UTC; 0 is any number."},
+    {"credentials", "new_recipients", VALUE_NUMBER, "0", .least = 0, .most = CREDENTIAL_QUOTA_MAX,
+     .flags = KEY_RELOADABLE, .offset = CRED(out.new_recipients),
+     .help = "Recipients in a day that it did not send to in the last 90 days; 0 is any number. "
+             "It bounds what a stolen password is good for."},
     {"credentials", "expires", VALUE_DATE, "", .flags = KEY_RELOADABLE,
      .offset = CRED(out.expires_unix_ms),
      .help =

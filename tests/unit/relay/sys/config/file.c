@@ -347,7 +347,7 @@ test_what_a_credential_may_do(void **state)
               "  recipients = [ \"test.example\", \"me@B\xc3\xbc"
               "cher.example\" ];\n"
               "  networks = [ \"192.0.2.0/24\", \"2001:db8::1\" ];\n"
-              "  expires = \"2027-01-31\"; } );");
+              "  rate = \"100/m\"; daily = 5; new_recipients = 6; expires = \"2027-01-31\"; } );");
     (void)state;
     assert_int_equal(config_file_errors(f) + config_file_warnings(f), 0);
     const struct config_credential *c = &config_file_draft(f)->config.credentials[0];
@@ -360,6 +360,10 @@ test_what_a_credential_may_do(void **state)
     assert_int_equal(c->recipient_count, 2);
     assert_string_equal(c->recipients[1], "me@xn--bcher-kva.example");
     assert_int_equal(c->network_count, 2);
+    assert_int_equal(c->rate.count, 100);
+    assert_int_equal(c->rate.per_ms, 60000);
+    assert_int_equal(c->daily, 5);
+    assert_int_equal(c->new_recipients, 6);
     assert_true(c->expires_unix_ms == 1801353600000);
     config_file_free(f);
 
@@ -375,8 +379,8 @@ test_what_a_credential_may_do(void **state)
         "credentials = ( { user = \"a\"; tenant = \"t\"; senders = [ \"a@@b\", \"example.org\" ];\n"
         "  key_hash = [ \"" SHA "\", \"" SHA "\", \"" SHA "\" ];\n"
         "  password_hash = [ \"" HASH "\", \"x\" ]; recipients = [ ];\n"
-        "  networks = [ \"192.0.2.1/24\" ]; expires = \"soon\"; } );",
-        6, 0,
+        "  networks = [ \"192.0.2.1/24\" ]; rate = \"100\"; expires = \"soon\"; } );",
+        7, 0,
         "f:5: credentials[0].senders: \"a@@b\": a domain or an address is wanted\n"
         "f:6: credentials[0].key_hash: one or two are wanted\n"
         "f:7: credentials[0].password_hash: a crypt(5) hash of a current method is wanted, such "
@@ -384,6 +388,7 @@ test_what_a_credential_may_do(void **state)
         "f:7: credentials[0].recipients: 0 entries: 1 to 1000 are wanted\n"
         "f:8: credentials[0].networks: \"192.0.2.1/24\": an IP address, or a network such as "
         "\"10.0.0.0/8\" without bits behind the prefix is wanted\n"
+        "f:8: credentials[0].rate: \"100\": a rate such as \"100/m\" (s, m or h) is wanted\n"
         "f:8: credentials[0].expires: \"soon\": a date such as \"2027-01-31\" or "
         "\"2027-01-31T12:00:00Z\" is wanted\n");
 }
