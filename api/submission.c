@@ -87,7 +87,7 @@ respond_accepted(struct submission *s)
             (struct head_field){SLICE("Idempotency-Replayed"), SLICE("true")};
     struct ratelimit limits = {.count = 0};
     ratelimit_make(&limits, &s->submit);
-    for (unsigned i = 0; i < limits.count; i++)
+    for (unsigned i = 0; i < limits.count && i < RATELIMIT_FIELDS; i++)
         reply.extra[reply.extra_count++] = limits.fields[i];
     FAILPOINT("api.before-reply");
     http_respond(s->request, &reply);
