@@ -48,6 +48,18 @@ enum {
                                        the last of them waits about 2 s */
     CREDENTIAL_CACHE_SLOTS = 1024, /* right passwords remembered, 40 bytes each */
     CREDENTIAL_CACHE_MS = 300000,  /* libraries forget a connection after minutes, not hours */
+    CREDENTIAL_QUOTA_MAX = 1000000000,   /* a number that Lua and we count exactly */
+    CREDENTIAL_KEY_AS_PASSWORD_MIN = 20, /* characters: nothing shorter has 128 random bits */
+
+    /* Wrong passwords (queue/guard.c); a network is an IPv4 address or a /64 */
+    GUARD_NETWORK_FREE = 5,      /* failures of a network, before it has to wait */
+    GUARD_KNOWN_FREE = 100,      /* of one from which the account was used before: an office
+                                    with one client that has an old password */
+    GUARD_ACCOUNT_FREE = 20,     /* at an account, before networks that failed wait longer */
+    GUARD_PAUSE_FIRST_MS = 1000, /* doubled by every failure */
+    GUARD_PAUSE_MAX_MS = 900000, /* nobody is locked out for longer than 15 minutes */
+    GUARD_MEMORY_MS = 3600000,   /* after the last failure; 100 bytes for each network */
+    GUARD_KNOWN_S = 30 * 86400,  /* that a network is remembered for an account */
 
     /* Addresses, RFC 5321 4.5.3.1 */
     ADDRESS_LOCAL_MAX = 64,
@@ -192,6 +204,9 @@ enum {
     QUEUE_LIST_ARENA_MAX =
         24 << 20, /* what one answer may hold: six messages of the largest size */
 
+    /* Allowances */
+    QUEUE_SEEN_RECIPIENTS_MAX = 100000, /* of one credential: 10 MB; the oldest are forgotten */
+
     /* DNS */
     DNS_RECORDS_MAX = 512,         /* kept of one answer; no honest MX or TXT set comes near */
     DNS_RDATA_BYTES_MAX = 1 << 18, /* of one answer: 64 KB of packet, names written out */
@@ -269,12 +284,15 @@ enum {
     CHECK_WAIT_MS = 20000,            /* for one check, DNS included: RFC 7208 4.6.4 */
     CHECK_DNS_TIMEOUT_MS = 5000,      /* per question */
     CHECKER_MEMORY_BYTES = 256 << 20, /* address space of the checker */
-    CHECK_LANES = 4,                  /* checks under way in one worker; each mostly waits for DNS */
-    CHECK_CRASHES_MAX = 3,            /* checkers that one domain may end */
-    CHECK_CRASHED_MAX = 64,           /* such domains remembered; then the oldest is forgotten */
-    CHECK_CRASHED_KEPT_MS = 3600000,  /* an hour: the record may have been mended */
-    CHECKER_CONNECTIONS_MAX = 256,    /* lanes of the workers of one machine, twice */
-    CHECK_DOMAIN_IPS_MAX = 16,        /* of one command line */
+    CHECK_LANES = 4,                 /* checks under way in one worker; each mostly waits for DNS */
+    CHECK_CRASHES_MAX = 3,           /* checkers that one domain may end */
+    CHECK_CRASHED_MAX = 64,          /* such domains remembered; then the oldest is forgotten */
+    CHECK_CRASHED_KEPT_MS = 3600000, /* an hour: the record may have been mended */
+    CHECKER_CONNECTIONS_MAX = 256,   /* lanes of the workers of one machine, twice */
+    CHECK_DOMAIN_IPS_MAX = 16,       /* of one command line */
 };
+
+/* Recipients of a credential are remembered for 90 days. */
+#define QUEUE_SEEN_RECIPIENTS_MS (90ll * 86400 * 1000)
 
 #endif

@@ -71,8 +71,15 @@ static const struct member LISTENER_MEMBERS[] = {
 static const struct member CREDENTIAL_MEMBERS[] = {
     MEMBER(config_credential, user, KIND_STR),
     MEMBER(config_credential, password_hash, KIND_STR),
+    MEMBER(config_credential, other_password_hash, KIND_STR),
     MEMBER(config_credential, key_sha256, KIND_STR),
+    MEMBER(config_credential, other_key_sha256, KIND_STR),
     MEMBER(config_credential, tenant, KIND_STR),
+    MEMBER(config_credential, rate.count, KIND_UNSIGNED),
+    MEMBER(config_credential, rate.per_ms, KIND_U64),
+    MEMBER(config_credential, daily, KIND_UNSIGNED),
+    MEMBER(config_credential, new_recipients, KIND_UNSIGNED),
+    MEMBER(config_credential, expires_unix_ms, KIND_U64),
 };
 
 static const struct member DKIM_KEY_MEMBERS[] = {
@@ -152,6 +159,8 @@ credentials_to_json(const struct config *c, enum config_reader reader)
         json_t *o = object_of(CREDENTIAL_MEMBERS, ARRAY_LEN(CREDENTIAL_MEMBERS), cr);
         json_object_set_new(o, "class", json_integer(cr->klass));
         json_object_set_new(o, "senders", strings_to_json(cr->senders, cr->sender_count));
+        json_object_set_new(o, "networks", strings_to_json(cr->networks, cr->network_count));
+        json_object_set_new(o, "recipients", strings_to_json(cr->recipients, cr->recipient_count));
         json_array_append_new(a, o);
     }
     return a;
@@ -266,6 +275,8 @@ read_credentials(struct config_generation *s, struct err *err)
             return -1;
         cr->klass = (enum config_class)json_integer_value(json_object_get(o, "class"));
         cr->senders = strings_from_json(json_object_get(o, "senders"), &cr->sender_count);
+        cr->networks = strings_from_json(json_object_get(o, "networks"), &cr->network_count);
+        cr->recipients = strings_from_json(json_object_get(o, "recipients"), &cr->recipient_count);
         s->config.credential_count = i + 1;
     }
     return 0;
@@ -344,8 +355,11 @@ config_read_snapshot(int fd, struct err *err)
 static void
 generation_free(struct config_generation *s)
 {
-    for (unsigned i = 0; i < s->config.credential_count; i++)
+    for (unsigned i = 0; i < s->config.credential_count; i++) {
         free(s->credentials[i].senders);
+        free(s->credentials[i].networks);
+        free(s->credentials[i].recipients);
+    }
     for (unsigned i = 0; i < s->config.listener_count; i++)
         free(s->listeners[i].proxies);
     free(s->listeners);
@@ -388,13 +402,4 @@ config_credential_by_user(const struct config *c, struct slice user)
         if (slice_eq(slice_str(c->credentials[i].user), user))
             return &c->credentials[i];
     return NULL;
-}
-
-bool
-config_credential_owns(const struct config_credential *cr, struct slice domain)
-{
-    for (unsigned i = 0; i < cr->sender_count; i++)
-        if (strcmp(cr->senders[i], "*") == 0 || slice_eq_nocase(slice_str(cr->senders[i]), domain))
-            return true;
-    return false;
 }

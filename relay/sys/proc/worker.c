@@ -281,6 +281,7 @@ open_doors(struct worker *w)
     const struct config *c = &w->config;
     w->door = submit_door_new(w->loop, c, w->queue, w->signers);
     w->credentials = credentials_new(w->loop, c);
+    credentials_use_queue(w->credentials, w->queue);
     struct smtp_server_parts smtp = {.loop = w->loop,
                                      .config = c,
                                      .door = w->door,
