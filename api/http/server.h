@@ -26,6 +26,7 @@
 
 struct http_server;
 struct http_connection;
+struct net_proxies;
 
 struct http_request {
     struct head head;
@@ -35,6 +36,10 @@ struct http_request {
     char id[ID_TEXT_BYTES + 1]; /* stands in X-Request-Id, in problems and in the log */
     bool peer_is_loopback;
     struct net_address peer;
+    /* An operator asks: no key is needed and nothing is another tenant's. Set for
+     * what comes by the control socket; later perhaps by the route's admit. */
+    bool admin;
+    int64_t peer_uid; /* who that is on this machine; -1: not known */
     const struct http_route *route;
     void *app;
     /* The handler's. on_gone may be NULL; the handler answers in any case. */
@@ -73,8 +78,12 @@ struct http_server_config {
 };
 
 struct http_server *http_server_new(struct loop *l, const struct http_server_config *cfg);
-/* Takes the listening descriptor over. */
-int http_server_listen(struct http_server *s, int fd, struct err *err);
+/* Takes the listening descriptor over. proxies: as for listener_trust_proxies(). */
+int http_server_listen(struct http_server *s, int fd, const struct net_proxies *proxies,
+                       struct err *err);
+/* The same for the control socket, a unix socket that only operators can open:
+ * its requests are `admin`, and their Host is not looked at. */
+int http_server_listen_control(struct http_server *s, int fd, struct err *err);
 /* Accepts no more, closes idle connections; requests under way are answered
  * with "Connection: close". */
 void http_server_drain(struct http_server *s);

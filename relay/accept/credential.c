@@ -322,3 +322,9 @@ credential_by_key(const struct credentials *cs, struct slice key)
     OPENSSL_cleanse(hex, sizeof hex);
     return found;
 }
+
+const struct config_credential *
+credential_by_user(const struct credentials *cs, struct slice user)
+{
+    return config_credential_by_user(cs->config, user);
+}

@@ -37,5 +37,7 @@ const struct config_credential *credential_renew(const struct credentials *cs,
 
 /* NULL when no credential has this key. Constant time for a given length. */
 const struct config_credential *credential_by_key(const struct credentials *cs, struct slice key);
+/* By user name alone, for an operator who needs no password; NULL: none. */
+const struct config_credential *credential_by_user(const struct credentials *cs, struct slice user);
 
 #endif

@@ -67,6 +67,7 @@ complete_config(struct serve *s, const struct config_file *file, struct config *
         s->signer_paths[i] = s->sockets.signer_paths[i];
     c->signer_sockets = s->signer_paths;
     c->signer_count = s->sockets.signers;
+    c->checker_socket = s->sockets.checker_path;
 }
 
 /* ---- reload ---------------------------------------------------------------- */

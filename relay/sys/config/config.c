@@ -54,7 +54,9 @@ static const struct member CONFIG_MEMBERS[] = {
     MEMBER(config, retry.expire_ms, KIND_U64),
     MEMBER(config, hold_uncertain, KIND_BOOL),
     MEMBER(config, ndr_from_domain, KIND_STR),
+    MEMBER(config, ndr_delay_after_ms, KIND_U64),
     MEMBER(config, sandbox_dir, KIND_STR),
+    MEMBER(config, checker_socket, KIND_STR),
 };
 
 static const struct member LISTENER_MEMBERS[] = {
@@ -129,6 +131,8 @@ listeners_to_json(const struct config *c)
     for (unsigned i = 0; i < c->listener_count; i++) {
         json_t *o = object_of(LISTENER_MEMBERS, ARRAY_LEN(LISTENER_MEMBERS), &c->listeners[i]);
         json_object_set_new(o, "kind", json_integer(c->listeners[i].kind));
+        json_object_set_new(o, "proxies",
+                            strings_to_json(c->listeners[i].proxies, c->listeners[i].proxy_count));
         json_array_append_new(a, o);
     }
     return a;
@@ -232,6 +236,8 @@ read_listeners(struct config_generation *s, struct err *err)
         json_t *o = json_array_get(a, i);
         s->listeners[i].kind =
             (enum config_listener_kind)json_integer_value(json_object_get(o, "kind"));
+        s->listeners[i].proxies =
+            strings_from_json(json_object_get(o, "proxies"), &s->listeners[i].proxy_count);
         if (read_object(LISTENER_MEMBERS, ARRAY_LEN(LISTENER_MEMBERS), o, &s->listeners[i], err) !=
             0)
             return -1;
@@ -333,6 +339,8 @@ generation_free(struct config_generation *s)
 {
     for (unsigned i = 0; i < s->config.credential_count; i++)
         free(s->credentials[i].senders);
+    for (unsigned i = 0; i < s->config.listener_count; i++)
+        free(s->listeners[i].proxies);
     free(s->listeners);
     free(s->credentials);
     free(s->dkim_keys);

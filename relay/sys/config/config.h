@@ -48,6 +48,8 @@ struct config_listener {
     enum config_listener_kind kind; /* SMTP: STARTTLS; SMTPS: RFC 8314 3.3 */
     const char *address;            /* an IP address without brackets */
     uint16_t port;
+    const char **proxies; /* networks whose PROXY headers are believed, net_prefix_parse() */
+    unsigned proxy_count;
 };
 
 struct config_retry {
@@ -84,6 +86,7 @@ struct config {
     unsigned dkim_key_count;
     const char **signer_sockets; /* unix socket paths */
     unsigned signer_count;
+    const char *checker_socket; /* unix socket path; "": none, nothing asks it */
 
     const char *dns_forward;       /* "127.0.0.1@1053"; "" for full recursion */
     uint16_t mx_port;              /* 25; development: the sandbox's */
@@ -93,6 +96,7 @@ struct config {
     struct config_retry retry;
     bool hold_uncertain;
     const char *ndr_from_domain; /* "": the sender's own domain */
+    uint64_t ndr_delay_after_ms; /* 0: delay notices only where they were asked for */
 
     const char *sandbox_dir; /* captures; "" when there is no sandbox */
 };

@@ -1,6 +1,6 @@
 /*
- * Happy path: the keeper of Redis, the sandbox, the signers and the workers are
- * started; when each worker has said "ready" once, on_ready is called. SIGTERM:
+ * Happy path: the keeper of Redis, the sandbox, the signers, the checker and the
+ * workers are started; when each worker has said "ready" once, on_ready is called. SIGTERM:
  * the workers drain, then the helpers, the keeper (and Redis) last.
  *
  * Ways a child ends: it is started again, at once when it lived for a while,
@@ -35,11 +35,11 @@ enum {
     YOUNG_MS = 10000, /* a child that dies younger waits longer each time */
     DRAIN_MS = 30000, /* for each group of children; then SIGKILL */
     EXIT_UNAVAILABLE = 69,
-    FDS_MAX = CHILD_FD_ROLE + CONFIG_LISTENERS_MAX,
+    FDS_MAX = WORKER_FD_LISTEN + CONFIG_LISTENERS_MAX,
 };
 
-enum role { ROLE_KEEPER, ROLE_SANDBOX, ROLE_SIGNER, ROLE_WORKER };
-static const char *const ROLE_NAMES[] = {"redis", "sandbox", "signer", "worker"};
+enum role { ROLE_KEEPER, ROLE_SANDBOX, ROLE_SIGNER, ROLE_CHECKER, ROLE_WORKER };
+static const char *const ROLE_NAMES[] = {"redis", "sandbox", "signer", "checker", "worker"};
 
 struct child {
     struct supervisor *sup;
@@ -93,10 +93,13 @@ role_fds(const struct child *c, int fds[FDS_MAX])
     const struct sockets *s = c->sup->cfg->sockets;
     unsigned n = CHILD_FD_ROLE;
     if (c->role == ROLE_WORKER) {
+        fds[n++] = s->operators;
         for (unsigned i = 0; i < s->listeners; i++)
             fds[n++] = s->listen[c->number][i];
     } else if (c->role == ROLE_SIGNER) {
         fds[n++] = s->signer[c->number];
+    } else if (c->role == ROLE_CHECKER) {
+        fds[n++] = s->checker;
     } else if (c->role == ROLE_SANDBOX) {
         fds[n++] = s->dns_udp;
         fds[n++] = s->dns_tcp;
@@ -212,8 +215,9 @@ child_spawn(struct child *c, int child_control_fd, struct err *err)
     snprintf(number, sizeof number, "%u", c->number);
     owner_to_hex(c->owner, owner);
     fds[CHILD_FD_CONTROL] = child_control_fd;
-    fds[CHILD_FD_CONFIG] = s->config_fd;
-    fds[CHILD_FD_METRICS] = s->metrics_fd;
+    bool trusted = c->role != ROLE_CHECKER; /* with what strangers must not reach */
+    fds[CHILD_FD_CONFIG] = trusted ? s->config_fd : -1;
+    fds[CHILD_FD_METRICS] = trusted ? s->metrics_fd : -1;
     fds[CHILD_FD_LOCK] = s->cfg->dir->children_lock_fd;
     fds[CHILD_FD_LIFE] = c->role == ROLE_KEEPER   ? s->life_read_fd
                          : c->role == ROLE_WORKER ? s->life_write_fd
@@ -277,7 +281,7 @@ in_phase(const struct child *c, enum phase phase)
     if (phase == PHASE_WORKERS)
         return c->role == ROLE_WORKER;
     if (phase == PHASE_HELPERS)
-        return c->role == ROLE_SIGNER || c->role == ROLE_SANDBOX;
+        return c->role == ROLE_SIGNER || c->role == ROLE_CHECKER || c->role == ROLE_SANDBOX;
     return phase == PHASE_REDIS && c->role == ROLE_KEEPER;
 }
 
@@ -442,7 +446,7 @@ static void
 make_children(struct supervisor *s)
 {
     const struct sockets *k = s->cfg->sockets;
-    s->children = calloc(2u + k->signers + k->workers, sizeof *s->children);
+    s->children = calloc(3u + k->signers + k->workers, sizeof *s->children);
     BUG_ON(s->children == NULL);
     if (s->cfg->config->redis_embedded)
         add_child(s, ROLE_KEEPER, 0);
@@ -450,6 +454,7 @@ make_children(struct supervisor *s)
         add_child(s, ROLE_SANDBOX, 0);
     for (unsigned i = 0; i < k->signers; i++)
         add_child(s, ROLE_SIGNER, i);
+    add_child(s, ROLE_CHECKER, 0);
     for (unsigned i = 0; i < k->workers; i++)
         add_child(s, ROLE_WORKER, i);
     for (unsigned i = 0; i < s->count; i++)

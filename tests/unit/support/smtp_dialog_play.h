@@ -471,7 +471,7 @@ open_server(const struct dialog *d, const struct config *config, struct tls_cont
     assert_true(fd >= 0);
     assert_int_equal(net_bound_address(fd, &at, &err), 0);
     world.port = at.port;
-    assert_int_equal(smtp_server_listen(world.server, fd, d->implicit_tls, &err), 0);
+    assert_int_equal(smtp_server_listen(world.server, fd, d->implicit_tls, NULL, &err), 0);
 }
 
 static void

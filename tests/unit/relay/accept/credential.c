@@ -262,6 +262,8 @@ keys_are_found_by_digest(void **state)
     for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++)
         assert_null(credential_by_key(f.cs, wrong[i]));
     assert_null(credential_by_key(f.cs, slice_str(DEV_KEY)));
+    assert_ptr_equal(credential_by_user(f.cs, slice_str(f.rows[0].user)), &f.rows[0]);
+    assert_null(credential_by_user(f.cs, SLICE("")));
     fixture_fini(&f);
 }
 

@@ -11,8 +11,10 @@
 
 #include "relay/sys/config/config.h"
 
-static const struct config_listener LISTENERS[] = {
-    {CONFIG_SMTP, "0.0.0.0", 587}, {CONFIG_SMTPS, "::1", 465}, {CONFIG_HTTP, "127.0.0.1", 8025}};
+static const char *proxies[] = {"10.0.0.0/8", "::1"};
+static const struct config_listener LISTENERS[] = {{CONFIG_SMTP, "0.0.0.0", 587, NULL, 0},
+                                                   {CONFIG_SMTPS, "::1", 465, proxies, 2},
+                                                   {CONFIG_HTTP, "127.0.0.1", 8025, NULL, 0}};
 
 static void
 test_listeners_and_redis_come_back(void **state)
@@ -32,6 +34,9 @@ test_listeners_and_redis_come_back(void **state)
         assert_int_equal(back->listeners[i].kind, LISTENERS[i].kind);
         assert_string_equal(back->listeners[i].address, LISTENERS[i].address);
         assert_int_equal(back->listeners[i].port, LISTENERS[i].port);
+        assert_int_equal(back->listeners[i].proxy_count, LISTENERS[i].proxy_count);
+        for (unsigned k = 0; k < LISTENERS[i].proxy_count; k++)
+            assert_string_equal(back->listeners[i].proxies[k], LISTENERS[i].proxies[k]);
     }
     config_free(back);
     close(fd);
