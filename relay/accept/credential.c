@@ -18,6 +18,7 @@
 #include <openssl/hmac.h>
 #include <openssl/sha.h>
 
+#include "relay/accept/api_key.h"
 #include "relay/sys/base/buf.h"
 #include "relay/sys/base/bug.h"
 #include "relay/sys/base/clock.h"
@@ -303,22 +304,14 @@ credential_renew(const struct credentials *cs, const struct config_credential *o
 const struct config_credential *
 credential_by_key(const struct credentials *cs, struct slice key)
 {
-    static const char digits[] = "0123456789abcdef";
-    uint8_t digest[SHA256_DIGEST_LENGTH];
-    char hex[2 * SHA256_DIGEST_LENGTH];
-    SHA256((const unsigned char *)(key.n > 0 ? key.p : ""), key.n, digest);
-    for (size_t i = 0; i < sizeof digest; i++) {
-        hex[2 * i] = digits[digest[i] >> 4];
-        hex[2 * i + 1] = digits[digest[i] & 15];
-    }
+    char hex[API_KEY_DIGEST_HEX];
+    api_key_digest(key, hex);
     const struct config_credential *found = NULL;
     for (unsigned i = 0; i < cs->config->credential_count; i++) {
         const struct config_credential *cr = &cs->config->credentials[i];
-        const char *stored = text_or_empty(cr->key_sha256);
-        if (strlen(stored) == sizeof hex && CRYPTO_memcmp(stored, hex, sizeof hex) == 0)
+        if (api_key_is(cr->key_sha256, hex))
             found = cr;
     }
-    OPENSSL_cleanse(digest, sizeof digest);
     OPENSSL_cleanse(hex, sizeof hex);
     return found;
 }

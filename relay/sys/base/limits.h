@@ -124,6 +124,7 @@ enum {
     HTTP_BODY_MAX = 70 << 20,    /* a message of MESSAGE_BYTES_MAX in base64 */
     HTTP_CONNECTIONS_MAX = 1000, /* per worker */
     HTTP_IDLE_TIMEOUT_MS = 75000,
+    HTTP_TLS_TIMEOUT_MS = 20000,           /* for the whole handshake */
     HTTP_REQUEST_TIMEOUT_MS = 60000,       /* from the first byte of a request to its last */
     HTTP_REQUEST_ARENA_MAX = 512 << 10,    /* a head, its query, 1000 recipients */
     HTTP_CHUNK_LINE_MAX = 256,             /* size and extensions; nobody sends extensions */
@@ -268,12 +269,12 @@ enum {
     CHECK_WAIT_MS = 20000,            /* for one check, DNS included: RFC 7208 4.6.4 */
     CHECK_DNS_TIMEOUT_MS = 5000,      /* per question */
     CHECKER_MEMORY_BYTES = 256 << 20, /* address space of the checker */
-    CHECK_LANES = 4,                  /* checks under way in one worker; each mostly waits for DNS */
-    CHECK_CRASHES_MAX = 3,            /* checkers that one domain may end */
-    CHECK_CRASHED_MAX = 64,           /* such domains remembered; then the oldest is forgotten */
-    CHECK_CRASHED_KEPT_MS = 3600000,  /* an hour: the record may have been mended */
-    CHECKER_CONNECTIONS_MAX = 256,    /* lanes of the workers of one machine, twice */
-    CHECK_DOMAIN_IPS_MAX = 16,        /* of one command line */
+    CHECK_LANES = 4,                 /* checks under way in one worker; each mostly waits for DNS */
+    CHECK_CRASHES_MAX = 3,           /* checkers that one domain may end */
+    CHECK_CRASHED_MAX = 64,          /* such domains remembered; then the oldest is forgotten */
+    CHECK_CRASHED_KEPT_MS = 3600000, /* an hour: the record may have been mended */
+    CHECKER_CONNECTIONS_MAX = 256,   /* lanes of the workers of one machine, twice */
+    CHECK_DOMAIN_IPS_MAX = 16,       /* of one command line */
 };
 
 #endif

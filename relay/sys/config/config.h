@@ -41,7 +41,7 @@ struct config_dkim_key {
     const char *path; /* PEM */
 };
 
-enum config_listener_kind { CONFIG_SMTP, CONFIG_SMTPS, CONFIG_HTTP };
+enum config_listener_kind { CONFIG_SMTP, CONFIG_SMTPS, CONFIG_HTTP, CONFIG_HTTPS };
 
 /* One listening address; every worker has a socket of its own on it. */
 struct config_listener {
@@ -71,6 +71,10 @@ struct config {
 
     const char *tls_cert_path, *tls_key_path;
     const char *tls_ca_path; /* development CA, "" when there is none */
+
+    /* Operators' key for HTTP, and the one before; SHA-256 as of a credential, ""
+     * for none. */
+    const char *admin_key_sha256, *admin_key_sha256_old;
 
     const char *redis;   /* net_address_parse(): "unix:/path" or "ip:port" */
     bool redis_embedded; /* we start and stop it ourselves */
