@@ -125,8 +125,10 @@ on_reloaded(void *owner, bool ok)
 static void
 say_ready(void *owner)
 {
-    static const char *const KINDS[] = {
-        [CONFIG_SMTP] = "smtp", [CONFIG_SMTPS] = "smtps", [CONFIG_HTTP] = "http"};
+    static const char *const KINDS[] = {[CONFIG_SMTP] = "smtp",
+                                        [CONFIG_SMTPS] = "smtps",
+                                        [CONFIG_HTTP] = "http",
+                                        [CONFIG_HTTPS] = "https"};
     const struct serve *s = owner;
     struct buf line;
     char address[160];

@@ -84,6 +84,7 @@ retry = {{ first = "1h"; }};
 """
 
     def write(self, text):
+        self.text = text
         with open(self.path, "w", encoding="utf-8") as f:
             f.write(text)
         os.chmod(self.path, 0o600)

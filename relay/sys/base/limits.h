@@ -136,6 +136,7 @@ enum {
     HTTP_BODY_MAX = 70 << 20,    /* a message of MESSAGE_BYTES_MAX in base64 */
     HTTP_CONNECTIONS_MAX = 1000, /* per worker */
     HTTP_IDLE_TIMEOUT_MS = 75000,
+    HTTP_TLS_TIMEOUT_MS = 20000,           /* for the whole handshake */
     HTTP_REQUEST_TIMEOUT_MS = 60000,       /* from the first byte of a request to its last */
     HTTP_REQUEST_ARENA_MAX = 512 << 10,    /* a head, its query, 1000 recipients */
     HTTP_CHUNK_LINE_MAX = 256,             /* size and extensions; nobody sends extensions */

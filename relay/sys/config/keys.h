@@ -83,6 +83,7 @@ struct config_file_listener {
     unsigned kind;
     const char *address;
     uint16_t port;
+    bool allow_clear;
     struct config_list proxies; /* of const char * */
 };
 struct config_draft {
