@@ -32,6 +32,12 @@ const struct config_key CONFIG_KEYS[] = {
      .offset = CONF(state_dir),
      .help = "Directory of the queue's data, locks and sockets; one for each gateway. Made when "
              "it is missing."},
+    {"", "user", VALUE_TEXT, "stagepost", .least = 1, .most = 32, .offset = ROOT(user),
+     .help = "When root starts it: the user that workers and Redis run as."},
+    {"", "signer_user", VALUE_TEXT, "stagepost-sign", .least = 1, .most = 32,
+     .offset = ROOT(signer_user),
+     .help = "And the user of the processes that hold the DKIM keys. The key files may stay "
+             "readable by root only; the other user must not be able to read them."},
     {"", "workers", VALUE_NUMBER, "2", .least = 1, .most = PROCESSES_MAX, .offset = ROOT(workers),
      .help = "Worker processes; the number of processor cores is a good one."},
     {"", "signers", VALUE_NUMBER, "1", .least = 1, .most = PROCESSES_MAX, .offset = ROOT(signers),

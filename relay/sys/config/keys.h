@@ -89,7 +89,8 @@ struct config_file_listener {
 struct config_draft {
     struct config config;
     unsigned workers, signers;
-    unsigned on_uncertain; /* 0 retry, 1 hold */
+    const char *user, *signer_user; /* names; for root only */
+    unsigned on_uncertain;          /* 0 retry, 1 hold */
     const char *dns_forward;
     struct config_list listeners, domains, credentials;
 };
