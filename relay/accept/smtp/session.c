@@ -1,6 +1,6 @@
 /*
  * Happy path: TLS (or a plain banner and STARTTLS), EHLO, AUTH, then MAIL, RCPT,
- * DATA again and again, QUIT.
+ * DATA or BDAT again and again, QUIT.
  *
  * Ways it ends: QUIT (221); 421 after a time limit, too many errors, a drain;
  * a closing refusal; dropped without a word (bytes behind STARTTLS, an unknown
@@ -35,7 +35,8 @@ static const struct sm_row ROWS[SESSION_STATES] = {
             .name = "command",
             .doing = "waiting for a command",
             .next = SM_TO(SESSION_HANDSHAKE) | SM_TO(SESSION_AUTH_LINE) |
-                    SM_TO(SESSION_AUTH_CHECK) | SM_TO(SESSION_DATA) | SM_TO(SESSION_LATE) | TO_OVER,
+                    SM_TO(SESSION_AUTH_CHECK) | SM_TO(SESSION_DATA) | SM_TO(SESSION_CHUNK) |
+                    SM_TO(SESSION_LATE) | TO_OVER,
             .timeout_ms = SMTP_COMMAND_TIMEOUT_MS, /* RFC 5321 4.5.3.2.7 */
         },
     [SESSION_AUTH_LINE] =
@@ -57,6 +58,13 @@ static const struct sm_row ROWS[SESSION_STATES] = {
             .doing = "receiving a message",
             .next = SM_TO(SESSION_COMMAND) | SM_TO(SESSION_SUBMIT) | TO_OVER,
             .timeout_ms = SMTP_DATA_TIMEOUT_MS, /* RFC 5321 4.5.3.2.5 */
+        },
+    [SESSION_CHUNK] =
+        {
+            .name = "chunk",
+            .doing = "receiving a chunk",
+            .next = SM_TO(SESSION_COMMAND) | SM_TO(SESSION_SUBMIT) | TO_OVER,
+            .timeout_ms = SMTP_DATA_TIMEOUT_MS, /* for the message, and longer as it grows */
         },
     [SESSION_SUBMIT] =
         {
@@ -101,7 +109,7 @@ on_reap(struct deferred *d)
     s->server->session_count--;
     timer_cancel(&s->timer);
     auth_forget(s);
-    data_forget(s);
+    message_forget(s);
     arena_fini(&s->transaction.arena);
     buf_fini(&s->late);
     free(s);
@@ -226,14 +234,25 @@ session_count_junk(struct smtp_session *s)
 
 /* ---- time ------------------------------------------------------------------ */
 
+/* Text is on its way, or the next chunk of a message is waited for. */
+static bool
+text_comes(const struct smtp_session *s)
+{
+    return s->sm.state == SESSION_DATA || s->sm.state == SESSION_CHUNK ||
+           (s->sm.state == SESSION_COMMAND && s->chunk.begun);
+}
+
 void
 session_restart_timer(struct smtp_session *s)
 {
-    uint64_t timeout_ms = sm_row(&s->sm)->timeout_ms;
-    if (timeout_ms > 0 && s->stream != NULL)
+    uint64_t timeout_ms = sm_row(&s->sm)->timeout_ms, now_ms = clock_mono_ms();
+    if (s->stream == NULL || timeout_ms == 0)
+        timer_cancel(&s->timer);
+    else if (!text_comes(s))
         timer_start(&s->timer, clock_scaled_ms(timeout_ms));
     else
-        timer_cancel(&s->timer);
+        timer_start(&s->timer,
+                    s->progress.deadline_ms > now_ms ? s->progress.deadline_ms - now_ms : 0);
 }
 
 static void
@@ -265,6 +284,8 @@ session_reset_transaction(struct smtp_session *s)
     arena_fini(&s->transaction.arena);
     s->transaction = (struct smtp_transaction){.open = false};
     arena_init(&s->transaction.arena, SMTP_TRANSACTION_ARENA_MAX);
+    message_forget(s);
+    s->chunk = (struct smtp_chunk){.begun = false};
 }
 
 static void
@@ -356,7 +377,7 @@ static bool
 takes_input(const struct smtp_session *s)
 {
     bool reads = s->sm.state == SESSION_COMMAND || s->sm.state == SESSION_AUTH_LINE ||
-                 s->sm.state == SESSION_DATA;
+                 s->sm.state == SESSION_DATA || s->sm.state == SESSION_CHUNK;
     return s->stream != NULL && reads &&
            stream_unsent_bytes(s->stream) <= stream_output_high_water();
 }
@@ -368,6 +389,8 @@ session_run(struct smtp_session *s)
         struct slice in = stream_input(s->stream);
         if (in.n > 0 && s->sm.state == SESSION_DATA)
             data_input(s);
+        else if (in.n > 0 && s->sm.state == SESSION_CHUNK)
+            bdat_input(s);
         else if (in.n == 0 || !line_input(s, in))
             break;
     }
@@ -474,6 +497,6 @@ session_drain(struct smtp_session *s, bool grace_is_over)
         return;
     if (s->sm.state == SESSION_HANDSHAKE)
         session_abort(s, "shutting down");
-    else if (s->sm.state != SESSION_DATA || grace_is_over)
+    else if (!text_comes(s) || grace_is_over)
         session_close(s, 421, "4.3.2", "Shutting down");
 }

@@ -314,10 +314,10 @@ foreign_protocols_are_closed(void **state)
         S("220 "), RAW("POST / HTTP/1.1\r\nHost: x\r\n\r\nNOOP\r\n"), S("521 "), GONE, END,
     };
     assert_int_equal(dialog_steps(http), 0);
-    static const struct step bdat[] = {
-        LOGGED_IN, MAIL_RCPT, RAW("BDAT 6 LAST\r\nNOOP\r\n"), S("502 5.5.1 "), GONE, END,
+    static const struct step tunnel[] = {
+        LOGGED_IN, C("CONNECT evil.example:25 HTTP/1.1"), S("521 5.5.1 "), GONE, END,
     };
-    assert_int_equal(dialog_steps(bdat), 0);
+    assert_int_equal(dialog_steps(tunnel), 0);
 }
 
 /* CMD-04. */
