@@ -301,6 +301,7 @@ fill_message(struct submit_state *st)
     st->message = (struct queue_message){
         .id = st->id,
         .tenant = slice_str(cr->tenant),
+        .submitter = slice_str(cr->user),
         .klass = cr->klass == CONFIG_BULK ? QUEUE_BULK : QUEUE_TRANSACTIONAL,
         .created_unix_ms = st->now_unix_ms,
         .size_bytes = content_bytes(&st->prepared.content),

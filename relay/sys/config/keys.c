@@ -147,6 +147,10 @@ const struct config_key CONFIG_KEYS[] = {
     {"ndr", "from", VALUE_NAME, "", .flags = KEY_RELOADABLE, .offset = CONF(ndr_from_domain),
      .help = "Non-delivery reports come from mailer-daemon@ this domain; without it, from the "
              "domain of the sender whom they go to."},
+    {"ndr", "delay_after", VALUE_DURATION, "4h", .least = 0, .most = DAYS_35,
+     .flags = KEY_RELOADABLE, .offset = CONF(ndr_delay_after_ms),
+     .help = "A message that waits so long is reported once to its sender as delayed; 0s: only "
+             "to those who asked for it (NOTIFY=DELAY), after 4 hours."},
 };
 const size_t CONFIG_KEY_COUNT = ARRAY_LEN(CONFIG_KEYS);
 
@@ -328,6 +332,8 @@ describe_key(const struct config_key *k, struct buf *text)
     buf_fini(&range);
     if (k->fallback == NULL)
         buf_add_str(text, " Must be given.");
+    if ((k->flags & KEY_RELOADABLE) == 0)
+        buf_add_str(text, " [restart]");
 }
 
 static void
@@ -399,7 +405,8 @@ config_write_example(struct buf *out)
                 "# `stagepost check config -c FILE` names all errors of a file at once.\n"
                 "# Durations: \"500ms\" \"10s\" \"5m\" \"4h\" \"5d\" \"2w\". Sizes: \"64KB\" "
                 "\"10MB\" \"1GB\",\n"
-                "# of 1024 each. Paths are absolute. Changes take effect at the next start.\n"
+                "# of 1024 each. Paths are absolute. SIGHUP reloads; keys marked with [restart]\n"
+                "# take effect at the next start.\n"
                 "\n");
     for (size_t i = 0; i < CONFIG_KEY_COUNT; i++)
         if (CONFIG_KEYS[i].section[0] == '\0')

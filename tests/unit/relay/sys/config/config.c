@@ -55,12 +55,39 @@ test_a_snapshot_without_a_member_is_refused(void **state)
     close(fd);
 }
 
+/* A session keeps its credential when the snapshot has been let go. */
+static void
+test_what_is_held_stays(void **state)
+{
+    const char *senders[] = {"example.org"};
+    const struct config_credential shop = {
+        .user = "shop", .tenant = "t", .senders = senders, .sender_count = 1};
+    const struct config c = {.credentials = &shop, .credential_count = 1};
+    struct err err = {0};
+    (void)state;
+    int fd = memfd_create("test", 0);
+    assert_int_equal(config_write_snapshot(&c, fd, &err), 0);
+    const struct config *back = config_read_snapshot(fd, &err);
+    assert_non_null(back);
+    struct config_generation *held = config_hold(back->memory);
+    const struct config_credential *mine = config_credential_by_user(back, SLICE("shop"));
+    config_free(back);
+    assert_string_equal(mine->user, "shop");
+    assert_true(config_credential_owns(mine, SLICE("example.org")));
+    config_let_go(&held);
+    assert_null(held);
+    config_let_go(&held);
+    assert_null(config_hold(NULL));
+    close(fd);
+}
+
 int
 main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_listeners_and_redis_come_back),
         cmocka_unit_test(test_a_snapshot_without_a_member_is_refused),
+        cmocka_unit_test(test_what_is_held_stays),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
