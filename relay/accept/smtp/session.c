@@ -86,17 +86,18 @@ static const struct sm_row ROWS[SESSION_STATES] = {
 struct verb_row {
     void (*handle)(struct smtp_session *s, struct slice arg);
     bool junk; /* leads nowhere by itself */
+    bool last; /* of a pipelined group: what may follow depends on the answer */
 };
 
 static const struct verb_row VERBS[CMD_COUNT] = {
-    [CMD_UNKNOWN] = {verb_unknown, false}, [CMD_EHLO] = {verb_ehlo, true},
-    [CMD_HELO] = {verb_helo, true},        [CMD_MAIL] = {verb_mail, false},
+    [CMD_UNKNOWN] = {verb_unknown, false}, [CMD_EHLO] = {verb_ehlo, true, true},
+    [CMD_HELO] = {verb_helo, true, true},  [CMD_MAIL] = {verb_mail, false},
     [CMD_RCPT] = {verb_rcpt, false},       [CMD_DATA] = {verb_data, false},
     [CMD_BDAT] = {verb_bdat, false},       [CMD_RSET] = {verb_rset, true},
     [CMD_NOOP] = {verb_noop, true},        [CMD_QUIT] = {verb_quit, false},
     [CMD_VRFY] = {verb_vrfy, true},        [CMD_EXPN] = {verb_expn, true},
     [CMD_HELP] = {verb_help, true},        [CMD_STARTTLS] = {verb_starttls, false},
-    [CMD_AUTH] = {verb_auth, false},       [CMD_HTTP] = {verb_http, false},
+    [CMD_AUTH] = {verb_auth, false, true}, [CMD_HTTP] = {verb_http, false},
 };
 
 /* ---- the end -------------------------------------------------------------- */
@@ -289,6 +290,18 @@ session_reset_transaction(struct smtp_session *s)
     s->chunk = (struct smtp_chunk){.begun = false};
 }
 
+/* RFC 2920 3.1. Behind EHLO nobody can know yet that we take pipelined commands,
+ * and behind AUTH nobody can know who is sending: who sends more at once does not
+ * listen to us, and may have been made to talk to us by somebody else. */
+static bool
+came_too_early(struct smtp_session *s)
+{
+    if (stream_input(s->stream).n == 0)
+        return false;
+    session_close(s, 554, "5.5.0", "Commands came before the reply that they depend on");
+    return true;
+}
+
 static void
 dispatch(struct smtp_session *s, struct slice line)
 {
@@ -299,6 +312,8 @@ dispatch(struct smtp_session *s, struct slice line)
         session_refuse_with(s, &refusal);
         return;
     }
+    if (VERBS[c.verb].last && came_too_early(s))
+        return;
     if (VERBS[c.verb].junk)
         session_count_junk(s);
     if (s->errors >= SMTP_ERRORS_HARD)
@@ -354,10 +369,10 @@ take_line(struct smtp_session *s, struct slice line)
     session_restart_timer(s);
     if (n < 2 || copy[n - 2] != '\r')
         refuse_line(s, "5.5.2", "Lines must end with CRLF");
-    else if (s->sm.state == SESSION_AUTH_LINE)
-        auth_line(s, slice_from(copy, n - 2));
-    else
+    else if (s->sm.state != SESSION_AUTH_LINE)
         dispatch(s, slice_from(copy, n - 2));
+    else if (!came_too_early(s))
+        auth_line(s, slice_from(copy, n - 2));
     OPENSSL_cleanse(copy, n);
 }
 
@@ -440,6 +455,10 @@ static void
 on_tls(struct tls_op *op)
 {
     struct smtp_session *s = container_of(op, struct smtp_session, tls);
+    if (op->err.code == ERR_TLS) {
+        session_drop(s, op->err.text); /* the alert says why */
+        return;
+    }
     if (op->err.code != ERR_NONE) {
         session_abort(s, op->err.text);
         return;
@@ -469,6 +488,7 @@ session_start_tls(struct smtp_session *s)
     session_reset_transaction(s);
     if (s->sm.state != SESSION_HANDSHAKE)
         sm_move(&s->sm, SESSION_HANDSHAKE);
+    stream_offer_protocols(s->stream, "smtp esmtp");
     stream_start_tls(s->stream, &s->tls, s->server->parts.tls, SLICE_NONE,
                      clock_scaled_ms(SMTP_TLS_TIMEOUT_MS), on_tls);
 }
