@@ -90,14 +90,14 @@ struct verb_row {
 };
 
 static const struct verb_row VERBS[CMD_COUNT] = {
-    [CMD_UNKNOWN] = {verb_unknown, false}, [CMD_EHLO] = {verb_ehlo, true, true},
-    [CMD_HELO] = {verb_helo, true, true},  [CMD_MAIL] = {verb_mail, false},
-    [CMD_RCPT] = {verb_rcpt, false},       [CMD_DATA] = {verb_data, false},
-    [CMD_BDAT] = {verb_bdat, false},       [CMD_RSET] = {verb_rset, true},
-    [CMD_NOOP] = {verb_noop, true},        [CMD_QUIT] = {verb_quit, false},
-    [CMD_VRFY] = {verb_vrfy, true},        [CMD_EXPN] = {verb_expn, true},
-    [CMD_HELP] = {verb_help, true},        [CMD_STARTTLS] = {verb_starttls, false},
-    [CMD_AUTH] = {verb_auth, false, true}, [CMD_HTTP] = {verb_http, false},
+    [CMD_UNKNOWN] = {verb_unknown, false, false}, [CMD_EHLO] = {verb_ehlo, true, true},
+    [CMD_HELO] = {verb_helo, true, true},         [CMD_MAIL] = {verb_mail, false, false},
+    [CMD_RCPT] = {verb_rcpt, false, false},       [CMD_DATA] = {verb_data, false, false},
+    [CMD_BDAT] = {verb_bdat, false, false},       [CMD_RSET] = {verb_rset, true, false},
+    [CMD_NOOP] = {verb_noop, true, false},        [CMD_QUIT] = {verb_quit, false, false},
+    [CMD_VRFY] = {verb_vrfy, true, false},        [CMD_EXPN] = {verb_expn, true, false},
+    [CMD_HELP] = {verb_help, true, false},        [CMD_STARTTLS] = {verb_starttls, false, false},
+    [CMD_AUTH] = {verb_auth, false, true},        [CMD_HTTP] = {verb_http, false, false},
 };
 
 /* ---- the end -------------------------------------------------------------- */
