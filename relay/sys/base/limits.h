@@ -158,6 +158,8 @@ enum {
     DSN_DIAGNOSTIC_MAX = 2048,            /* of a remote's text, for each recipient of a report */
     NDR_DELAY_ASKED_MS = 4 * 3600 * 1000, /* NOTIFY=DELAY, and the configuration names no time:
                                              RFC 3461 leaves it to us */
+    DSN_RETURN_MAX = 10 << 20,            /* of an original returned whole, which encoded may be
+                                             three times as long; above it, its header */
 
     /* Queue */
     QUEUE_CHUNK_BYTES = 256 << 10, /* one write of a body; larger ones stall Redis */
