@@ -83,7 +83,8 @@ struct queue_message {
     enum queue_class klass;
     int64_t created_unix_ms;
     uint64_t size_bytes;
-    struct slice envelope; /* opaque */
+    struct slice envelope;  /* opaque */
+    struct slice submitter; /* who handed it in; at most QUEUE_SUBMITTER_MAX, may be empty */
     struct queue_delivery *deliveries;
     unsigned delivery_count;
 };
@@ -124,6 +125,8 @@ struct queue *queue_open(struct loop *l, const struct queue_config *cfg,
                          struct queue_consumer *consumer);
 /* From now on no new jobs are handed out and no leases are taken. */
 void queue_drain(struct queue *q);
+/* on_uncertain, from the next recovery on. */
+void queue_set_hold_uncertain(struct queue *q, bool hold);
 /* Whether jobs, commits or outcomes are still under way here. */
 bool queue_busy(const struct queue *q);
 struct queue_close_op {
@@ -285,7 +288,7 @@ void queue_notice_commit_start(struct queue_notice_op *op, struct queue *q, stru
 struct queue_lookup_op {
     void (*done)(struct queue_lookup_op *op);
     struct msg_id id;
-    struct slice tenant;           /* another tenant's message is not found */
+    struct slice tenant;           /* another's message is not found; empty: anybody's is */
     struct arena *arena;           /* in: where the answer goes */
     struct queue_message *message; /* out: NULL when not found */
     struct err err; /* ERR_NONE, ERR_NOT_FOUND, ERR_AWAY, ERR_FULL, ERR_BAD (record broken) */

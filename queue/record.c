@@ -80,17 +80,18 @@ cut_field(struct slice *in, size_t max, struct slice *out)
 }
 
 /* ---- message: version, class, flags, id, created, size, stored, chunks,
- *      deliveries, tenant, envelope ------------------------------------------ */
+ *      deliveries, tenant, envelope; from version 2 submitter ----------------- */
 
 bool
 record_add_message(struct buf *b, const struct queue_message *m, const struct record_body *body)
 {
-    return add_u8(b, RECORD_VERSION) && add_u8(b, (unsigned)m->klass) &&
-           add_u8(b, body->compressed) && buf_add(b, slice_from(m->id.b, sizeof m->id.b)) &&
-           add_time(b, m->created_unix_ms) && frame_add_u64(b, m->size_bytes) &&
-           frame_add_u64(b, body->stored_bytes) && frame_add_u32(b, body->chunks) &&
-           frame_add_u32(b, m->delivery_count) && frame_add_bytes(b, m->tenant) &&
-           frame_add_bytes(b, m->envelope);
+    return m->submitter.n <= QUEUE_SUBMITTER_MAX && add_u8(b, RECORD_MESSAGE_VERSION) &&
+           add_u8(b, (unsigned)m->klass) && add_u8(b, body->compressed) &&
+           buf_add(b, slice_from(m->id.b, sizeof m->id.b)) && add_time(b, m->created_unix_ms) &&
+           frame_add_u64(b, m->size_bytes) && frame_add_u64(b, body->stored_bytes) &&
+           frame_add_u32(b, body->chunks) && frame_add_u32(b, m->delivery_count) &&
+           frame_add_bytes(b, m->tenant) && frame_add_bytes(b, m->envelope) &&
+           frame_add_bytes(b, m->submitter);
 }
 
 static bool
@@ -107,14 +108,16 @@ record_read_message(struct slice rec, struct queue_message *m, struct record_bod
 {
     struct queue_message out = {.deliveries = m->deliveries};
     struct record_body stored;
-    unsigned klass;
+    unsigned version, klass;
     uint32_t deliveries;
-    bool ok = cut_version(&rec) && cut_below(&rec, QUEUE_BULK + 1, &klass) &&
-              cut_flag(&rec, &stored.compressed) && cut_fixed(&rec, out.id.b, sizeof out.id.b) &&
-              cut_time(&rec, &out.created_unix_ms) && frame_cut_u64(&rec, &out.size_bytes) &&
-              frame_cut_u64(&rec, &stored.stored_bytes) && frame_cut_u32(&rec, &stored.chunks) &&
-              frame_cut_u32(&rec, &deliveries) && cut_field(&rec, QUEUE_FIELD_MAX, &out.tenant) &&
-              cut_field(&rec, QUEUE_FIELD_MAX, &out.envelope) && rec.n == 0;
+    bool ok = cut_below(&rec, RECORD_MESSAGE_VERSION + 1, &version) && version > 0 &&
+              cut_below(&rec, QUEUE_BULK + 1, &klass) && cut_flag(&rec, &stored.compressed) &&
+              cut_fixed(&rec, out.id.b, sizeof out.id.b) && cut_time(&rec, &out.created_unix_ms) &&
+              frame_cut_u64(&rec, &out.size_bytes) && frame_cut_u64(&rec, &stored.stored_bytes) &&
+              frame_cut_u32(&rec, &stored.chunks) && frame_cut_u32(&rec, &deliveries) &&
+              cut_field(&rec, QUEUE_FIELD_MAX, &out.tenant) &&
+              cut_field(&rec, QUEUE_FIELD_MAX, &out.envelope) &&
+              (version == 1 || cut_field(&rec, QUEUE_SUBMITTER_MAX, &out.submitter)) && rec.n == 0;
     if (!ok || deliveries > QUEUE_DELIVERIES_MAX || !body_is_plausible(&stored, out.size_bytes))
         return false;
     out.klass = (enum queue_class)klass;

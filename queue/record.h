@@ -14,7 +14,12 @@
 #include "relay/sys/base/arena.h"
 #include "relay/sys/base/buf.h"
 
-enum { RECORD_VERSION = 1, RECORD_REVISION_BYTES = 8, RECORD_ATTEMPT_ID_BYTES = 16 };
+enum {
+    RECORD_VERSION = 1,
+    RECORD_MESSAGE_VERSION = 2, /* 1 had no submitter and is still read */
+    RECORD_REVISION_BYTES = 8,
+    RECORD_ATTEMPT_ID_BYTES = 16,
+};
 
 /* How the bytes of a message are stored. */
 struct record_body {

@@ -271,6 +271,7 @@ fill_config(struct dev *d)
         .dkim_key_count = 2,
         .signer_sockets = d->signer_paths,
         .signer_count = d->sockets.signers,
+        .checker_socket = d->sockets.checker_path,
         .dns_forward = d->forward,
         .mx_port = o->mx_port != 0 ? o->mx_port : d->sockets.mx_at.port,
         .loopback_only = true,
@@ -389,6 +390,7 @@ dev_main(int argc, char **argv)
     int code = EXIT_USAGE;
     if (parse_options(&d->options, argc, argv) == 0) {
         log_init("supervisor", 0, LOG_INFO);
+        supervisor_leave_on_signals();
         signal(SIGPIPE, SIG_IGN);
         d->descriptors = descriptors_raise();
         code = run(d);

@@ -164,6 +164,49 @@ a_message_round_trips(void **state)
     buf_fini(&b);
 }
 
+static const char GOLDEN_MESSAGE_1[] = "\x01\x01\x00"
+                                       "0123456\x77\x88"
+                                       "9abcdef"
+                                       "\0\0\x01\x93\0\0\0\0"
+                                       "\0\0\0\0\0\0\0\x05"
+                                       "\0\0\0\0\0\0\0\x05"
+                                       "\0\0\0\x01"
+                                       "\0\0\0\x02"
+                                       "\0\0\0\x01t"
+                                       "\0\0\0\x01"
+                                       "e";
+static const char GOLDEN_SUBMITTER[] = "\0\0\0\x04shop";
+
+/* Version 1 had no submitter; what is written now is version 2. */
+static void
+a_message_of_old_is_read(void **state)
+{
+    (void)state;
+    struct queue_message m = {0}, again = {0};
+    struct record_body body;
+    struct buf b;
+    assert_true(record_read_message(SLICE(GOLDEN_MESSAGE_1), &m, &body));
+    assert_int_equal(m.delivery_count, 2);
+    assert_true(slice_eq(m.envelope, SLICE("e")));
+    assert_int_equal(m.submitter.n, 0);
+    m.submitter = SLICE("shop");
+    buf_init(&b, 4096);
+    assert_true(record_add_message(&b, &m, &body));
+    assert_int_equal(buf_slice(&b).p[0], 2);
+    assert_true(slice_eq(slice_from(buf_slice(&b).p + 1, sizeof GOLDEN_MESSAGE_1 - 2),
+                         slice_skip(SLICE(GOLDEN_MESSAGE_1), 1)));
+    assert_true(
+        slice_eq(slice_skip(buf_slice(&b), sizeof GOLDEN_MESSAGE_1 - 1), SLICE(GOLDEN_SUBMITTER)));
+    assert_true(record_read_message(buf_slice(&b), &again, &body));
+    assert_true(slice_eq(again.submitter, SLICE("shop")));
+    buf_fini(&b);
+    static const char LONG[QUEUE_SUBMITTER_MAX + 1];
+    m.submitter = slice_from(LONG, sizeof LONG);
+    buf_init(&b, 4096);
+    assert_false(record_add_message(&b, &m, &body));
+    buf_fini(&b);
+}
+
 static void
 an_attempt_and_a_debt_round_trip(void **state)
 {
@@ -290,6 +333,7 @@ main(void)
         cmocka_unit_test_setup_teardown(no_truncation_is_read, setup, teardown),
         cmocka_unit_test_setup_teardown(flipped_bits_are_refused_or_harmless, setup, teardown),
         cmocka_unit_test_setup_teardown(a_message_round_trips, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_message_of_old_is_read, setup, teardown),
         cmocka_unit_test_setup_teardown(an_attempt_and_a_debt_round_trip, setup, teardown),
         cmocka_unit_test_setup_teardown(facts_win_over_open_states, setup, teardown),
         cmocka_unit_test_setup_teardown(a_delay_told_before_is_not_owed_again, setup, teardown),
