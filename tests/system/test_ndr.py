@@ -237,3 +237,39 @@ def test_a_host_with_dsn_reports_itself(gw):
     message_id = submit(gw, [("anna@customer.example", ["NOTIFY=SUCCESS"])])
     gw.wait_status(message_id, "delivered")
     no_more_reports(gw, message_id, 0)
+
+
+# ---- many failures, one message --------------------------------------------------------------
+
+
+def test_300_dead_domains_make_few_reports(gateway):
+    """LOP-09: each recipient is told of once"""
+    g = gateway()
+    rcpts = [f"bounce@d{i}.example" for i in range(300)]
+    message_id = submit(g, [(r, ()) for r in rcpts])
+    g.wait_status(message_id, "bounced")
+
+    def all_told():
+        found = reports(g, message_id)
+        return found if sum(len(r.recipients) for r in found) >= 300 else None
+
+    found = wait_until("300 recipients in reports", all_told)
+    told = sorted(a for r in found for a in r.recipients)
+    assert told == sorted(rcpts)
+    assert len(found) <= 8  # one for each doubling of the message's age
+    ids = {r["ndr_id"] for r in g.message(message_id)["recipients"]}
+    assert len(ids) == len(found) and None not in ids
+
+
+def test_some_of_many_fail_later(gateway):
+    """RTY-18: who is told of failed, and only once, whatever else the message does"""
+    g = gateway()
+    rcpts = ["bounce@a.example", "anna@b.example", "defer@c.example", "bounce@d.example"]
+    message_id = submit(g, [(r, ()) for r in rcpts])
+    wait_until("reports of both", lambda: len(
+        {a for r in reports(g, message_id) for a in r.recipients}) == 2)
+    g.advance("6d")
+    wait_until("the last", lambda: "defer@c.example" in
+               {a for r in reports(g, message_id) for a in r.recipients})
+    told = [a for r in reports(g, message_id) for a in r.recipients]
+    assert sorted(told) == ["bounce@a.example", "bounce@d.example", "defer@c.example"]
