@@ -78,7 +78,8 @@ key_of_queue(unsigned partition, struct slice lane)
 {
     struct key k = key_printed(partition, "q:", "");
     BUG_ON(k.n + lane.n > sizeof k.text);
-    memcpy(k.text + k.n, lane.p, lane.n);
+    if (lane.n > 0) /* a record that is put away may have none */
+        memcpy(k.text + k.n, lane.p, lane.n);
     k.n += lane.n;
     return k;
 }

@@ -273,3 +273,62 @@ def test_some_of_many_fail_later(gateway):
                {a for r in reports(g, message_id) for a in r.recipients})
     told = [a for r in reports(g, message_id) for a in r.recipients]
     assert sorted(told) == ["bounce@a.example", "bounce@d.example", "defer@c.example"]
+
+
+# ---- whom a report may reach -----------------------------------------------------------------
+
+
+def test_reports_are_never_answered(gateway):
+    """LOP-02, LOP-05: mail without a sender and reports that fail are counted, not answered"""
+    g = gateway()
+    null_sender = submit(g, [(REFUSED, ["NOTIFY=FAILURE"])], sender="")
+    message_id = submit(g, [("bounce@a.example", ())], sender="bounce@example.com")
+    ndr = wait_until("a report", lambda: g.message(message_id)["recipients"][0]["ndr_id"])
+    for failed in (null_sender, ndr):
+        assert g.wait_status(failed, "bounced")["recipients"][0]["ndr_id"] is None
+    assert g.message(ndr)["from"] == ""
+    no_more_reports(g, message_id, 0)
+    assert g.metric("stagepost_double_bounces_total") == 2
+    told = {(e["msg"], e["to"]) for e in g.events("delivery.double-bounce")}
+    assert told == {(null_sender, REFUSED), (ndr, "bounce@example.com")}
+
+
+def test_only_the_envelope_sender_is_told(gw):
+    """LOP-10: no address of the header is answered; LOP-06: nor a source route's host"""
+    sender = "list-owner@example.com"
+    message = (b"From: shop@example.com\r\nSender: desk@example.com\r\nReply-To: help@example.com\r\n"
+               b"Errors-To: errors@example.com\r\nReturn-Receipt-To: receipt@example.com\r\n"
+               b"Disposition-Notification-To: read@example.com\r\nSubject: x\r\n\r\nx\r\n")
+    submit(gw, [(REFUSED, ())], message=message, sender=f"@a.example,@b.example:{sender}")
+    raw, = wait_until("a report", lambda: raw_reports(gw, sender))
+    assert Report(raw).m["To"].addresses[0].addr_spec == sender
+    asked = {"shop", "desk", "help", "errors", "receipt", "read"}
+    assert not [c for c in gw.captures() if c["from"] == "" and c["subject"] != ""
+                and c["to"][0].split("@")[0] in asked
+                and b"list-owner" in gw.raw(c["id"])]
+
+
+def test_no_report_for_a_sender_that_is_not_owned(gw):
+    """LOP-04: there is nothing to report on"""
+    before = gw.metric("stagepost_ndr_total")
+    with gw.smtp(user="dev2", password="dev2") as s:
+        assert s.mail("victim@example.com")[0] == 550
+    answer = gw.send(key="dev2", to=REFUSED, **{"from": "victim@example.com"})
+    assert answer.status == 403
+    answer = gw.http("POST", f"/v1/messages/raw?from=victim@example.com&to={REFUSED}",
+                     MESSAGE, {"Content-Type": "message/rfc822"}, key="dev2")
+    assert answer.status == 403
+    assert raw_reports(gw, "victim@example.com") == []
+    assert gw.metric("stagepost_ndr_total") == before
+
+
+def test_a_loop_is_refused(gw):
+    """LOP-01"""
+    for count, code in ((100, 250), (101, 554)):
+        text = b"Received: by x.example; Mon, 23 Nov 2026 12:00:00 +0000\r\n" * count + MESSAGE
+        with gw.smtp() as s:
+            s.mail("shop@example.com")
+            s.rcpt("anna@customer.example")
+            got, reply = s.data(text)
+        assert got == code, reply
+        assert code == 250 or b"5.4.6" in reply
