@@ -28,7 +28,7 @@ const struct config_key CONFIG_KEYS[] = {
     {"", "hostname", VALUE_NAME, NULL, .offset = CONF(hostname), .example = "mail.example.org",
      .help = "Our name, said in EHLO and written into Received and reports. It should resolve to "
              "the address that we send from, and that address back to it."},
-    {"", "state", VALUE_PATH, "/var/lib/stagepost", .least = 1, .most = 80,
+    {"", "state", VALUE_PATH, CONFIG_DEFAULT_STATE, .least = 1, .most = 80,
      .offset = CONF(state_dir),
      .help = "Directory of the queue's data, locks and sockets; one for each gateway. Made when "
              "it is missing."},

@@ -33,6 +33,8 @@ enum config_key_flags {
     KEY_RELOADABLE = 2,  /* could change without a new start */
 };
 
+#define CONFIG_DEFAULT_STATE "/var/lib/stagepost"
+
 struct config_list {
     void *items; /* of the section's element_bytes each */
     unsigned count;
