@@ -144,17 +144,19 @@ api_new(const struct api_parts *parts)
     BUG_ON(a == NULL);
     a->parts = *parts;
     message_setup();
-    struct http_server_config cfg = {
-        .app = a, .hostname = parts->config->hostname, .refuse = problem_say};
+    struct http_server_config cfg = {.app = a,
+                                     .hostname = parts->config->hostname,
+                                     .config = parts->config,
+                                     .refuse = problem_say};
     cfg.routes = routes_of(parts->config, &cfg.route_count);
     a->http = http_server_new(parts->loop, &cfg);
     return a;
 }
 
 int
-api_listen(struct api *a, int fd, struct err *err)
+api_listen(struct api *a, int fd, const struct net_proxies *proxies, struct err *err)
 {
-    return http_server_listen(a->http, fd, err);
+    return http_server_listen(a->http, fd, proxies, err);
 }
 
 int

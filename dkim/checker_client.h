@@ -1,10 +1,13 @@
 /*
- * The asker's side of the checker: one connection, on which checks are made one
- * after the other, and the resolver that answers the checker's questions.
+ * The asker's side of the checker: some connections ("lanes") with a check under way
+ * on each, and the resolver that answers the checker's questions.
  *
- * A check whose checker dies is made once more; when that one dies too its result is
- * temperror, as it is when there is no verdict within CHECK_WAIT_MS. Only one
- * check is under way, so that none pays for another's record.
+ * When the checker dies, the checks that it owed something are made once more, each
+ * with no other beside it, so that none pays for another's record; a check that a
+ * checker dies on again is temperror, as is one without a verdict within
+ * CHECK_WAIT_MS. Checks that waited for DNS meanwhile are made again unharmed. A
+ * domain that has certainly ended CHECK_CRASHES_MAX checkers is answered permerror
+ * for CHECK_CRASHED_KEPT_MS without asking.
  */
 #ifndef STAGEPOST_DKIM_CHECKER_CLIENT_H
 #define STAGEPOST_DKIM_CHECKER_CLIENT_H
@@ -16,8 +19,8 @@
 
 struct checker_client;
 
-/* Begins to connect to the unix socket, and does so again whenever the connection
- * ends. The resolver is borrowed. */
+/* Begins to connect to the unix socket, and does so again whenever a connection
+ * ends; more than one when checks wait. The resolver is borrowed. */
 struct checker_client *checker_client_new(struct loop *l, struct resolver *r,
                                           const char *socket_path);
 /* Every check must be done. Memory goes when the loop has turned once more.
@@ -33,8 +36,10 @@ struct check_op {
                        with temperror; else clear */
 
     struct checker_client *client;
+    struct check_lane *lane; /* while it is running */
     enum check_op_state { CHECK_IDLE, CHECK_WAITING, CHECK_RUNNING, CHECK_FINISHED } state;
     unsigned deaths; /* checkers that died with it */
+    uint64_t order;
     struct list_node node;
     struct timer limit;
     struct deferred finish;

@@ -60,6 +60,7 @@ struct queue_target {
     uint32_t attempts;
     bool uncertain;     /* some attempt may have delivered it; stays true */
     bool notice_owed;   /* in: set by the consumer before finish, see there */
+    bool delay_told;    /* the consumer's mark: a notice was owed while it waited; stays true */
     bool has_notice_id; /* a notice was enqueued for it */
     struct msg_id notice_id;
 };
@@ -82,7 +83,8 @@ struct queue_message {
     enum queue_class klass;
     int64_t created_unix_ms;
     uint64_t size_bytes;
-    struct slice envelope; /* opaque */
+    struct slice envelope;  /* opaque */
+    struct slice submitter; /* who handed it in; at most QUEUE_SUBMITTER_MAX, may be empty */
     struct queue_delivery *deliveries;
     unsigned delivery_count;
 };
@@ -123,6 +125,8 @@ struct queue *queue_open(struct loop *l, const struct queue_config *cfg,
                          struct queue_consumer *consumer);
 /* From now on no new jobs are handed out and no leases are taken. */
 void queue_drain(struct queue *q);
+/* on_uncertain, from the next recovery on. */
+void queue_set_hold_uncertain(struct queue *q, bool hold);
 /* Whether jobs, commits or outcomes are still under way here. */
 bool queue_busy(const struct queue *q);
 struct queue_close_op {
@@ -233,11 +237,12 @@ bool queue_job_may_send_dot(const struct queue *q, const struct queue_job *job);
  * The outcome. In the job's delivery the consumer has set state, attempts,
  * uncertain and reply of its targets; targets not terminal are scheduled for
  * retry_at. notice_owed marks targets for which a notice (NDR) is due: it is
- * recorded in the same script. The job is consumed. An intent is not required
- * (expired, no route): then the outcome counts only while nobody attempts the
- * delivery. Targets left HELD are not scheduled. While Redis is away the outcome is kept in memory
- * and written later; done comes when it is durable or known to be void (somebody else has finished
- * the delivery).
+ * recorded in the same script, for targets that are not terminal too (then the
+ * consumer sets delay_told, so that it is owed once). The job is consumed. An intent is not
+ * required (expired, no route): then the outcome counts only while nobody attempts the delivery.
+ * Targets left HELD are not scheduled. While Redis is away the outcome is kept in memory and
+ * written later; done comes when it is durable or known to be void (somebody else has finished the
+ * delivery).
  */
 struct queue_finish_op {
     void (*done)(struct queue_finish_op *op);
@@ -262,6 +267,7 @@ const struct content *queue_notice_content(const struct queue_notice *n);
 /* The targets to report: pairs of delivery and target index. */
 struct queue_notice_target {
     unsigned delivery, target;
+    bool waiting; /* it was not terminal when the notice fell due; by now it may be */
 };
 unsigned queue_notice_targets(const struct queue_notice *n, const struct queue_notice_target **out);
 

@@ -51,7 +51,8 @@ on_accept(void *owner, struct stream *stream)
 }
 
 static int
-listen_on(struct http_server *s, int fd, bool control, struct err *err)
+listen_on(struct http_server *s, int fd, bool control, const struct net_proxies *proxies,
+          struct err *err)
 {
     if (s->listener_count == LISTENERS_MAX) {
         close(fd);
@@ -66,20 +67,22 @@ listen_on(struct http_server *s, int fd, bool control, struct err *err)
     l->listener = listener_open(s->loop, fd, HTTP_INPUT_MAX, on_accept, l, err);
     if (l->listener == NULL)
         return err_context(err, "http");
+    listener_trust_proxies(l->listener, proxies);
     s->listener_count++;
     return 0;
 }
 
 int
-http_server_listen(struct http_server *s, int fd, struct err *err)
+http_server_listen(struct http_server *s, int fd, const struct net_proxies *proxies,
+                   struct err *err)
 {
-    return listen_on(s, fd, false, err);
+    return listen_on(s, fd, false, proxies, err);
 }
 
 int
 http_server_listen_control(struct http_server *s, int fd, struct err *err)
 {
-    return listen_on(s, fd, true, err);
+    return listen_on(s, fd, true, NULL, err);
 }
 
 static void
@@ -196,6 +199,7 @@ request_new(struct http_connection *c)
     r->app = s->cfg.app;
     r->server = s;
     r->connection = c;
+    r->memory = s->cfg.config != NULL ? config_hold(s->cfg.config->memory) : NULL;
     r->started_us = clock_mono_us();
     s->requests++;
     return r;
@@ -206,6 +210,7 @@ request_free(struct http_request *r)
 {
     r->server->requests--;
     r->server->body_bytes -= r->body_counted;
+    config_let_go(&r->memory);
     buf_fini(&r->body);
     arena_fini(&r->arena);
     free(r);

@@ -271,6 +271,7 @@ fill_config(struct dev *d)
         .dkim_key_count = 2,
         .signer_sockets = d->signer_paths,
         .signer_count = d->sockets.signers,
+        .checker_socket = d->sockets.checker_path,
         .dns_forward = d->forward,
         .mx_port = o->mx_port != 0 ? o->mx_port : d->sockets.mx_at.port,
         .loopback_only = true,
@@ -282,6 +283,7 @@ fill_config(struct dev *d)
                   .jitter_pct = 0,
                   .expire_ms = 5ull * 24 * 3600 * 1000},
         .ndr_from_domain = "",
+        .ndr_delay_after_ms = 4ull * 3600 * 1000,
         .sandbox_dir = d->dir.sandbox,
     };
 }
@@ -388,6 +390,7 @@ dev_main(int argc, char **argv)
     int code = EXIT_USAGE;
     if (parse_options(&d->options, argc, argv) == 0) {
         log_init("supervisor", 0, LOG_INFO);
+        supervisor_leave_on_signals();
         signal(SIGPIPE, SIG_IGN);
         d->descriptors = descriptors_raise();
         code = run(d);

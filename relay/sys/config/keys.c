@@ -46,6 +46,11 @@ const struct config_key CONFIG_KEYS[] = {
      .help = "IP address; 0.0.0.0 is every IPv4 address, :: every IPv6 address."},
     {"listeners", "port", VALUE_PORT, NULL, .least = 1, .most = UINT16_MAX,
      .offset = offsetof(struct config_file_listener, port), .help = "TCP port."},
+    {"listeners", "proxy_from", VALUE_NETWORKS, "", .most = PROXY_NETWORKS_MAX,
+     .offset = offsetof(struct config_file_listener, proxies),
+     .help = "Addresses and networks of proxies, as [ \"192.0.2.10\", \"10.0.0.0/8\" ]: their "
+             "connections must begin with a PROXY protocol header (version 1 or 2), before TLS, "
+             "and the client that it names counts as the client."},
 
     {"tls", "cert", VALUE_FILE, NULL, .flags = KEY_RELOADABLE, .offset = CONF(tls_cert_path),
      .example = "/etc/stagepost/tls/fullchain.pem",
@@ -142,6 +147,10 @@ const struct config_key CONFIG_KEYS[] = {
     {"ndr", "from", VALUE_NAME, "", .flags = KEY_RELOADABLE, .offset = CONF(ndr_from_domain),
      .help = "Non-delivery reports come from mailer-daemon@ this domain; without it, from the "
              "domain of the sender whom they go to."},
+    {"ndr", "delay_after", VALUE_DURATION, "4h", .least = 0, .most = DAYS_35,
+     .flags = KEY_RELOADABLE, .offset = CONF(ndr_delay_after_ms),
+     .help = "A message that waits so long is reported once to its sender as delayed; 0s: only "
+             "to those who asked for it (NOTIFY=DELAY), after 4 hours."},
 };
 const size_t CONFIG_KEY_COUNT = ARRAY_LEN(CONFIG_KEYS);
 
@@ -204,6 +213,12 @@ const struct config_section CONFIG_SECTIONS[] = {
     {.path = "ndr", .help = "Non-delivery reports."},
 };
 const size_t CONFIG_SECTION_COUNT = ARRAY_LEN(CONFIG_SECTIONS);
+
+bool
+config_type_is_array(enum config_type type)
+{
+    return type == VALUE_NAMES || type == VALUE_NETWORKS;
+}
 
 const struct config_key *
 config_key_find(const char *section, struct slice name)
@@ -317,6 +332,8 @@ describe_key(const struct config_key *k, struct buf *text)
     buf_fini(&range);
     if (k->fallback == NULL)
         buf_add_str(text, " Must be given.");
+    if ((k->flags & KEY_RELOADABLE) == 0)
+        buf_add_str(text, " [restart]");
 }
 
 static void
@@ -388,7 +405,8 @@ config_write_example(struct buf *out)
                 "# `stagepost check config -c FILE` names all errors of a file at once.\n"
                 "# Durations: \"500ms\" \"10s\" \"5m\" \"4h\" \"5d\" \"2w\". Sizes: \"64KB\" "
                 "\"10MB\" \"1GB\",\n"
-                "# of 1024 each. Paths are absolute. Changes take effect at the next start.\n"
+                "# of 1024 each. Paths are absolute. SIGHUP reloads; keys marked with [restart]\n"
+                "# take effect at the next start.\n"
                 "\n");
     for (size_t i = 0; i < CONFIG_KEY_COUNT; i++)
         if (CONFIG_KEYS[i].section[0] == '\0')

@@ -24,7 +24,8 @@ enum child_fd {
  * for each of config->listeners, in that order. */
 enum worker_fd { WORKER_FD_OPERATORS = CHILD_FD_ROLE, WORKER_FD_LISTEN };
 enum signer_fd { SIGNER_FD_LISTEN = CHILD_FD_ROLE, SIGNER_FD_END };
-/* The checker gets nothing but these two and standard error: no configuration. */
+/* The checker gets nothing but this, its control socket, the lock and standard error:
+ * no configuration. */
 enum checker_fd { CHECKER_FD_LISTEN = CHILD_FD_ROLE, CHECKER_FD_END };
 enum sandbox_fd {
     SANDBOX_FD_DNS_UDP = CHILD_FD_ROLE,
@@ -33,12 +34,13 @@ enum sandbox_fd {
     SANDBOX_FD_END
 };
 
-/* Lines on a worker's control socket. To the worker: "drain", and "died HEX",
- * naming the queue owner of a dead worker. From the worker: "ready". */
-#define CONTROL_DRAIN "drain\n"
+/* Lines on the control socket (relay/sys/net/control.h). To a worker: "drain",
+ * and "died HEX", naming the queue owner of a dead worker. From a worker:
+ * "ready". With workers and signers those of a reload, relay/sys/config/follow.h. */
+#define CONTROL_DRAIN "drain"
 #define CONTROL_DIED "died "
-#define CONTROL_READY "ready\n"
-enum { CONTROL_LINE_MAX = 64, OWNER_HEX_BYTES = 2 * QUEUE_OWNER_BYTES };
+#define CONTROL_READY "ready"
+enum { OWNER_HEX_BYTES = 2 * QUEUE_OWNER_BYTES };
 
 /* How long children may take to end once their supervisor is gone. */
 enum { ORPHAN_DRAIN_MS = 6000 };

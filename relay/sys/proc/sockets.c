@@ -67,14 +67,27 @@ bind_dns(struct sockets *s, uint16_t port, struct err *err)
 }
 
 static int
-bind_signer(struct sockets *s, unsigned i, const struct statedir *dir, struct err *err)
+bind_unix(int *fd, const char *path, struct err *err)
 {
     struct net_address at = {.kind = NET_UNIX};
-    snprintf(s->signer_paths[i], sizeof s->signer_paths[i], "%s/signer-%u.sock", dir->run, i);
-    snprintf(at.path, sizeof at.path, "%.*s", (int)sizeof at.path - 1, s->signer_paths[i]);
+    snprintf(at.path, sizeof at.path, "%.*s", (int)sizeof at.path - 1, path);
     unlink(at.path); /* of an earlier start: we hold its lock */
-    s->signer[i] = net_listen(&at, false, false, err);
-    return s->signer[i] < 0 ? -1 : 0;
+    *fd = net_listen(&at, false, false, err);
+    return *fd < 0 ? -1 : 0;
+}
+
+static int
+bind_signer(struct sockets *s, unsigned i, const struct statedir *dir, struct err *err)
+{
+    snprintf(s->signer_paths[i], sizeof s->signer_paths[i], "%s/signer-%u.sock", dir->run, i);
+    return bind_unix(&s->signer[i], s->signer_paths[i], err);
+}
+
+static int
+bind_checker(struct sockets *s, const struct statedir *dir, struct err *err)
+{
+    snprintf(s->checker_path, sizeof s->checker_path, "%s/checker.sock", dir->run);
+    return bind_unix(&s->checker, s->checker_path, err);
 }
 
 bool
@@ -104,7 +117,7 @@ bind_operators(struct sockets *s, const struct statedir *dir, struct err *err)
 void
 sockets_init(struct sockets *s)
 {
-    *s = (struct sockets){.operators = -1, .dns_udp = -1, .dns_tcp = -1, .mx = -1};
+    *s = (struct sockets){.checker = -1, .operators = -1, .dns_udp = -1, .dns_tcp = -1, .mx = -1};
     for (unsigned w = 0; w < WORKERS_MAX; w++)
         for (unsigned i = 0; i < CONFIG_LISTENERS_MAX; i++)
             s->listen[w][i] = -1;
@@ -129,6 +142,8 @@ sockets_bind(struct sockets *s, const struct socket_wishes *w, const struct stat
     for (unsigned i = 0; i < w->signers; i++)
         if (bind_signer(s, i, dir, err) != 0)
             return -1;
+    if (bind_checker(s, dir, err) != 0)
+        return -1;
     return bind_operators(s, dir, err);
 }
 
@@ -146,6 +161,7 @@ sockets_close(struct sockets *s)
     for (unsigned w = 0; w < WORKERS_MAX; w++)
         close_all(s->listen[w], CONFIG_LISTENERS_MAX);
     close_all(s->signer, SIGNERS_MAX_HERE);
+    close_all(&s->checker, 1);
     close_all(&s->operators, 1);
     close_all(&s->dns_udp, 1);
     close_all(&s->dns_tcp, 1);

@@ -336,7 +336,7 @@ start(void **state)
     stopping = false;
     loop = loop_new();
     api = api_new(&(struct api_parts){.loop = loop, .config = &config});
-    assert_int_equal(api_listen(api, listen_anywhere(&port), &err), 0);
+    assert_int_equal(api_listen(api, listen_anywhere(&port), NULL, &err), 0);
     temp_dir_make(&dir);
     snprintf(control, sizeof control, "%s/control.sock", dir.path);
     assert_int_equal(api_listen_control(api, listen_at(control), &err), 0);

@@ -203,7 +203,6 @@ test_verdicts(void **state)
     assert_int_equal(gone->op.verdict.result, SPF_NONE);
     assert_int_equal(broken->op.verdict.result, SPF_TEMPERROR);
     assert_int_equal(broken->op.err.code, ERR_NONE);
-    assert_int_equal(good->place, 1);
     close(r->control_fd);
     assert_int_equal(wait_checker(r), 0);
 }
@@ -244,7 +243,83 @@ test_two_dead_checkers_are_temperror(void **state)
     start_checker(r, NULL);
     run_until_done(r, 2);
     assert_int_equal(other->op.verdict.result, SPF_PASS);
-    assert_int_equal(other->op.deaths, 0);
+    assert_in_range(other->op.deaths, 0, 1); /* it may have been owed an answer, once */
+}
+
+static void
+end_checker(struct rig *r)
+{
+    while (waitpid(r->pid, NULL, WNOHANG) == 0)
+        run_for_ms(r, 5);
+    r->pid = 0;
+    close(r->control_fd);
+}
+
+/* Each kills a checker when it is alone: the domain is known for it after three. */
+static void
+test_a_domain_that_ends_checkers_is_remembered(void **state)
+{
+    struct rig *r = *state;
+    for (unsigned deaths = 0; deaths < CHECK_CRASHES_MAX;) {
+        struct job *j = start_job(r, "good.test");
+        for (int i = 0; i < 2 && deaths < CHECK_CRASHES_MAX; i++, deaths++) {
+            start_checker(r, "check.in-checker:abort:1");
+            end_checker(r);
+        }
+        if (deaths == CHECK_CRASHES_MAX)
+            start_checker(r, NULL); /* it had one death only: it is asked about again */
+        run_until_done(r, r->started);
+        assert_int_equal(j->op.verdict.result,
+                         deaths == CHECK_CRASHES_MAX ? SPF_PASS : SPF_TEMPERROR);
+    }
+    unsigned asked = atomic_load(&r->dns.queries);
+    struct job *known = start_job(r, "good.test"), *other = start_job(r, "mx.test");
+    run_until_done(r, r->started);
+    assert_int_equal(known->op.verdict.result, SPF_PERMERROR);
+    assert_int_equal(known->op.err.code, ERR_NONE);
+    assert_true(known->place < other->place);
+    assert_int_equal(other->op.verdict.result, SPF_PASS);
+    assert_true(atomic_load(&r->dns.queries) >= asked);
+}
+
+/* One waits for a server that says nothing; the others do not wait for it. */
+static void
+test_several_at_once(void **state)
+{
+    struct rig *r = *state;
+    struct job *quick[10];
+    start_checker(r, NULL);
+    struct job *silent = start_job(r, "silent.test");
+    while (silent->op.state != CHECK_RUNNING || atomic_load(&r->dns.queries) == 0)
+        run_for_ms(r, 5);
+    for (unsigned i = 0; i < ARRAY_LEN(quick); i++)
+        quick[i] = start_job(r, i % 2 == 0 ? "good.test" : "mx.test");
+    run_until_done(r, ARRAY_LEN(quick));
+    assert_int_equal(silent->place, 0);
+    for (unsigned i = 0; i < ARRAY_LEN(quick); i++)
+        assert_int_equal(quick[i]->op.verdict.result, SPF_PASS);
+    check_cancel(&silent->op);
+    run_until_done(r, r->started);
+}
+
+/* It waited for DNS when the checker died: that was not of its doing. */
+static void
+test_who_waits_for_dns_is_innocent(void **state)
+{
+    struct rig *r = *state;
+    start_checker(r, NULL);
+    struct job *silent = start_job(r, "silent.test");
+    while (silent->op.state != CHECK_RUNNING || atomic_load(&r->dns.queries) == 0)
+        run_for_ms(r, 5);
+    kill(r->pid, SIGKILL);
+    end_checker(r);
+    while (silent->op.state != CHECK_WAITING)
+        run_for_ms(r, 5);
+    assert_int_equal(silent->op.deaths, 0);
+    start_checker(r, NULL);
+    run_until_done(r, 1);
+    assert_int_equal(silent->op.verdict.result, SPF_TEMPERROR);
+    assert_int_equal(silent->op.err.code, ERR_NONE);
 }
 
 static void
@@ -356,6 +431,9 @@ main(void)
         TEST(test_verdicts),
         TEST(test_a_dead_checker_costs_one_retry),
         TEST(test_two_dead_checkers_are_temperror),
+        TEST(test_a_domain_that_ends_checkers_is_remembered),
+        TEST(test_several_at_once),
+        TEST(test_who_waits_for_dns_is_innocent),
         TEST(test_cancel_while_waiting),
         TEST(test_cancel_while_running),
         TEST(test_silent_dns_is_temperror),
