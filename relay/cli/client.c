@@ -59,9 +59,12 @@ static int
 use_config(struct client_place *p, const char *path, struct err *err)
 {
     struct config_file *f = config_file_read(path);
-    const struct config *c = &config_file_draft(f)->config;
+    const struct config_draft *draft = config_file_draft(f);
+    const struct config *c = &draft->config;
     int rc = -1;
-    if (c->state_dir == NULL || access(path, R_OK) != 0)
+    if (draft->sendmail_credential != NULL)
+        slice_to_cstr(slice_str(draft->sendmail_credential), p->credential, sizeof p->credential);
+    if (c->state_dir == NULL || c->state_dir[0] == '\0' || access(path, R_OK) != 0)
         err_set(err, ERR_CONFIG, "%s cannot be read", path);
     else
         rc = use_state(p, c->state_dir, err);

@@ -9,6 +9,8 @@
 #include "relay/cli/dev.h"
 #include "relay/cli/msg.h"
 #include "relay/cli/queue.h"
+#include "relay/cli/send.h"
+#include "relay/cli/sendmail.h"
 #include "relay/cli/serve.h"
 #include "relay/cli/suppress.h"
 #include "relay/sys/base/bug.h"
@@ -29,6 +31,8 @@ static const struct command COMMANDS[] = {
     {"msg", "ID [explain|raw|retry|cancel|hold|release]", "what became of a message", msg_main},
     {"queue", "[summary|ls|shape]", "what waits, for whom, and why", queue_main},
     {"suppress", "ls|add|rm", "addresses that get no mail", suppress_main},
+    {"send", "--from A --to B [--subject S] [FILE]", "hands a message in", send_main},
+    {"sendmail", "[-t] [-i] [RECIPIENT]...", "takes a message as sendmail(8) does", sendmail_main},
 };
 
 static const struct command CHECKS[] = {
@@ -39,6 +43,7 @@ static const struct command CHECKS[] = {
 /* Programs of other mailers that this one stands in for. */
 static const struct command STAND_INS[] = {
     {"mailq", "", "", queue_mailq_main},
+    {"sendmail", "", "", sendmail_main},
 };
 
 static void

@@ -268,12 +268,12 @@ enum {
     CHECK_WAIT_MS = 20000,            /* for one check, DNS included: RFC 7208 4.6.4 */
     CHECK_DNS_TIMEOUT_MS = 5000,      /* per question */
     CHECKER_MEMORY_BYTES = 256 << 20, /* address space of the checker */
-    CHECK_LANES = 4,                  /* checks under way in one worker; each mostly waits for DNS */
-    CHECK_CRASHES_MAX = 3,            /* checkers that one domain may end */
-    CHECK_CRASHED_MAX = 64,           /* such domains remembered; then the oldest is forgotten */
-    CHECK_CRASHED_KEPT_MS = 3600000,  /* an hour: the record may have been mended */
-    CHECKER_CONNECTIONS_MAX = 256,    /* lanes of the workers of one machine, twice */
-    CHECK_DOMAIN_IPS_MAX = 16,        /* of one command line */
+    CHECK_LANES = 4,                 /* checks under way in one worker; each mostly waits for DNS */
+    CHECK_CRASHES_MAX = 3,           /* checkers that one domain may end */
+    CHECK_CRASHED_MAX = 64,          /* such domains remembered; then the oldest is forgotten */
+    CHECK_CRASHED_KEPT_MS = 3600000, /* an hour: the record may have been mended */
+    CHECKER_CONNECTIONS_MAX = 256,   /* lanes of the workers of one machine, twice */
+    CHECK_DOMAIN_IPS_MAX = 16,       /* of one command line */
 
     /* Commands that ask a running gateway */
     CLI_TIMEOUT_MS = 60000,      /* for one request and its answer */

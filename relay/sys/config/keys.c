@@ -36,6 +36,10 @@ const struct config_key CONFIG_KEYS[] = {
      .help = "Worker processes; the number of processor cores is a good one."},
     {"", "signers", VALUE_NUMBER, "1", .least = 1, .most = PROCESSES_MAX, .offset = ROOT(signers),
      .help = "Processes that hold the DKIM keys and sign; half as many as workers."},
+    {"", "sendmail_credential", VALUE_TEXT, "", .most = 255, .flags = KEY_RELOADABLE,
+     .offset = ROOT(sendmail_credential),
+     .help = "User name of the credential under whose policy `stagepost sendmail` and `send` hand "
+             "in mail of this machine, unless they are told another."},
 
     {"listeners", "kind", VALUE_CHOICE, NULL, .choices = "smtp smtps http",
      .offset = offsetof(struct config_file_listener, kind),

@@ -88,6 +88,7 @@ struct config_draft {
     unsigned workers, signers;
     unsigned on_uncertain; /* 0 retry, 1 hold */
     const char *dns_forward;
+    const char *sendmail_credential; /* of commands on this machine, not of the gateway */
     struct config_list listeners, domains, credentials;
 };
 
