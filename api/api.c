@@ -18,7 +18,7 @@ credential_of_key(const struct http_request *r)
     if (!slice_eq_nocase(scheme, SLICE("Bearer")) || value.n == 0)
         return NULL;
     const struct api *a = r->app;
-    return credential_by_key(a->parts.credentials, value);
+    return credential_by_key(a->parts.credentials, value, &r->peer);
 }
 
 const struct config_credential *

@@ -39,6 +39,7 @@ same_value(const struct config_key *k, const char *a, const char *b)
     case VALUE_SWITCH:
         return memcmp(a, b, sizeof(bool)) == 0;
     case VALUE_NAMES:
+    case VALUE_NETWORKS:
         return same_names((const void *)a, (const void *)b);
     default:
         return same_text(a, b);

@@ -53,9 +53,10 @@ static struct config config = {.development = true,
                                .sandbox_dir = "/captures"};
 
 const struct config_credential *
-credential_by_key(const struct credentials *cs, struct slice key)
+credential_by_key(const struct credentials *cs, struct slice key, const struct net_address *from)
 {
     (void)cs;
+    (void)from;
     return slice_eq(key, SLICE("dev"))        ? &CREDENTIAL
            : slice_eq(key, SLICE("nameless")) ? &WITHOUT_TENANT
                                               : NULL;
