@@ -37,6 +37,8 @@ static const struct member CONFIG_MEMBERS[] = {
     MEMBER(config, tls_cert_pem, KIND_STR),
     MEMBER(config, tls_key_pem, KIND_STR),
     MEMBER(config, tls_ca_path, KIND_STR),
+    MEMBER(config, admin_key_sha256, KIND_STR),
+    MEMBER(config, admin_key_sha256_old, KIND_STR),
     MEMBER(config, redis, KIND_STR),
     MEMBER(config, redis_embedded, KIND_BOOL),
     MEMBER(config, redis_links, KIND_UNSIGNED),

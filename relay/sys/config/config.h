@@ -59,7 +59,7 @@ struct config_dkim_key {
     const char *pem;  /* what stands there; in a signer's snapshot only */
 };
 
-enum config_listener_kind { CONFIG_SMTP, CONFIG_SMTPS, CONFIG_HTTP };
+enum config_listener_kind { CONFIG_SMTP, CONFIG_SMTPS, CONFIG_HTTP, CONFIG_HTTPS };
 
 /* One listening address; every worker has a socket of its own on it. */
 struct config_listener {
@@ -90,6 +90,10 @@ struct config {
     const char *tls_cert_path, *tls_key_path;
     const char *tls_cert_pem, *tls_key_pem; /* their contents; in a worker's snapshot only */
     const char *tls_ca_path;                /* development CA, "" when there is none */
+
+    /* Operators' key for HTTP, and the one before; SHA-256 as of a credential, ""
+     * for none. */
+    const char *admin_key_sha256, *admin_key_sha256_old;
 
     const char *redis;   /* net_address_parse(): "unix:/path" or "ip:port" */
     bool redis_embedded; /* we start and stop it ourselves */

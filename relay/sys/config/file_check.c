@@ -45,9 +45,11 @@ check_listener(struct config_file *f, unsigned i)
     if (all[i].kind == CONFIG_HTTP && net_address_from_ip(slice_str(all[i].address), 0, &at) &&
         !net_address_is_loopback(&at)) {
         snprintf(where, sizeof where, "listeners[%u].address", i);
-        config_file_complain(f, CONFIG_WARNING, where,
-                             "HTTP beyond this machine: API keys travel without TLS, and "
-                             "/metrics answers everybody");
+        config_file_complain(f, all[i].allow_clear ? CONFIG_WARNING : CONFIG_ERROR, where,
+                             "HTTP beyond this machine: API keys travel without TLS%s",
+                             all[i].allow_clear ? ""
+                                                : "; kind = \"https\" has it, allow_clear = true "
+                                                  "leaves it to something in front");
     }
 }
 
@@ -76,7 +78,7 @@ check_listeners(struct config_file *f)
     for (unsigned i = 0; i < count; i++) {
         check_listener(f, i);
         check_proxies(f, i);
-        http += all[i].kind == CONFIG_HTTP;
+        http += all[i].kind == CONFIG_HTTP || all[i].kind == CONFIG_HTTPS;
     }
     if (http > SMTP_LISTENERS_MAX || count - http > SMTP_LISTENERS_MAX)
         config_file_complain(f, CONFIG_ERROR, "listeners",
@@ -308,8 +310,15 @@ forward_of(struct config_file *f)
 static void
 fill_strings(struct config *c)
 {
-    const char **all[] = {&c->hostname, &c->state_dir,   &c->tls_cert_path,  &c->tls_key_path,
-                          &c->redis,    &c->dns_forward, &c->ndr_from_domain};
+    const char **all[] = {&c->hostname,
+                          &c->state_dir,
+                          &c->tls_cert_path,
+                          &c->tls_key_path,
+                          &c->redis,
+                          &c->dns_forward,
+                          &c->ndr_from_domain,
+                          &c->admin_key_sha256,
+                          &c->admin_key_sha256_old};
     for (size_t i = 0; i < ARRAY_LEN(all); i++)
         if (*all[i] == NULL)
             *all[i] = "";

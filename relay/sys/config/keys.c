@@ -32,6 +32,12 @@ const struct config_key CONFIG_KEYS[] = {
      .offset = CONF(state_dir),
      .help = "Directory of the queue's data, locks and sockets; one for each gateway. Made when "
              "it is missing."},
+    {"", "user", VALUE_TEXT, "stagepost", .least = 1, .most = 32, .offset = ROOT(user),
+     .help = "When root starts it: the user that workers and Redis run as."},
+    {"", "signer_user", VALUE_TEXT, "stagepost-sign", .least = 1, .most = 32,
+     .offset = ROOT(signer_user),
+     .help = "And the user of the processes that hold the DKIM keys. The key files may stay "
+             "readable by root only; the other user must not be able to read them."},
     {"", "workers", VALUE_NUMBER, "2", .least = 1, .most = PROCESSES_MAX, .offset = ROOT(workers),
      .help = "Worker processes; the number of processor cores is a good one."},
     {"", "signers", VALUE_NUMBER, "1", .least = 1, .most = PROCESSES_MAX, .offset = ROOT(signers),
@@ -41,15 +47,19 @@ const struct config_key CONFIG_KEYS[] = {
      .help = "User name of the credential under whose policy `stagepost sendmail` and `send` hand "
              "in mail of this machine, unless they are told another."},
 
-    {"listeners", "kind", VALUE_CHOICE, NULL, .choices = "smtp smtps http",
+    {"listeners", "kind", VALUE_CHOICE, NULL, .choices = "smtp smtps http https",
      .offset = offsetof(struct config_file_listener, kind),
      .help = "smtp: submission with STARTTLS; smtps: TLS from the first byte; http: the API, "
-             "without TLS."},
+             "without TLS, for this machine; https: with TLS."},
     {"listeners", "address", VALUE_IP, "127.0.0.1",
      .offset = offsetof(struct config_file_listener, address),
      .help = "IP address; 0.0.0.0 is every IPv4 address, :: every IPv6 address."},
     {"listeners", "port", VALUE_PORT, NULL, .least = 1, .most = UINT16_MAX,
      .offset = offsetof(struct config_file_listener, port), .help = "TCP port."},
+    {"listeners", "allow_clear", VALUE_SWITCH, "false",
+     .offset = offsetof(struct config_file_listener, allow_clear),
+     .help = "An http listener beyond this machine's loopback: something in front of it does TLS, "
+             "or API keys travel in clear."},
     {"listeners", "proxy_from", VALUE_NETWORKS, "", .most = PROXY_NETWORKS_MAX,
      .offset = offsetof(struct config_file_listener, proxies),
      .help = "Addresses and networks of proxies, as [ \"192.0.2.10\", \"10.0.0.0/8\" ]: their "
@@ -117,6 +127,14 @@ const struct config_key CONFIG_KEYS[] = {
      .offset = CRED(out.expires_unix_ms),
      .help =
          "When it ends, \"2027-01-31\" (the start of that day, UTC) or \"2027-01-31T12:00:00Z\"."},
+
+    {"http", "admin_key_hash", VALUE_SHA256, "", .flags = KEY_RELOADABLE,
+     .offset = CONF(admin_key_sha256),
+     .help = "SHA-256 of a key for operators, made as key_hash of a credential: it sees and steers "
+             "all tenants, over http and https as over the control socket."},
+    {"http", "admin_key_hash_old", VALUE_SHA256, "", .flags = KEY_RELOADABLE,
+     .offset = CONF(admin_key_sha256_old),
+     .help = "The one before, good as well while its users change over."},
 
     {"queue", "redis", VALUE_REDIS, "embedded", .offset = CONF(redis),
      .help = "\"embedded\": a redis-server of our own below the state directory; or the address "
@@ -233,6 +251,7 @@ const struct config_section CONFIG_SECTIONS[] = {
                 "        senders = [ \"example.org\" ];\n"
                 "    }\n"
                 ")"},
+    {.path = "http", .help = "The HTTP API."},
     {.path = "queue", .help = "The queue and its Redis."},
     {.path = "dns", .help = "Name resolution."},
     {.path = "retry", .help = "When a delivery is tried again."},

@@ -85,12 +85,14 @@ struct config_file_listener {
     unsigned kind;
     const char *address;
     uint16_t port;
+    bool allow_clear;
     struct config_list proxies; /* of const char * */
 };
 struct config_draft {
     struct config config;
     unsigned workers, signers;
-    unsigned on_uncertain; /* 0 retry, 1 hold */
+    const char *user, *signer_user; /* names; for root only */
+    unsigned on_uncertain;          /* 0 retry, 1 hold */
     const char *dns_forward;
     const char *sendmail_credential; /* of commands on this machine, not of the gateway */
     struct config_list listeners, domains, credentials;

@@ -219,10 +219,11 @@ static int
 child_spawn(struct child *c, int child_control_fd, struct err *err)
 {
     struct supervisor *s = c->sup;
-    char number[16], owner[OWNER_HEX_BYTES + 1];
+    char number[16], owner[OWNER_HEX_BYTES + 1], as[RIGHTS_AS_MAX];
     int fds[FDS_MAX] = {-1, STDERR_FILENO, STDERR_FILENO};
     snprintf(number, sizeof number, "%u", c->number);
     owner_to_hex(c->owner, owner);
+    rights_format(s->cfg->rights, c->role == ROLE_SIGNER, as);
     fds[CHILD_FD_CONTROL] = child_control_fd;
     bool trusted = c->role != ROLE_CHECKER; /* with what strangers must not reach */
     fds[CHILD_FD_CONFIG] = trusted ? s->config_fds[reader_of(c->role)] : -1;
@@ -236,6 +237,7 @@ child_spawn(struct child *c, int child_control_fd, struct err *err)
                     (char *)(uintptr_t)ROLE_NAMES[c->role],
                     number,
                     owner,
+                    as,
                     NULL};
     struct process_spec spec = {.file = "/proc/self/exe", .argv = argv, .fds = fds};
     spec.fd_count = (int)role_fds(c, fds);

@@ -188,6 +188,8 @@ open_listener(struct worker *w, unsigned i, struct err *err)
     BUG_ON(c->proxy_count > PROXY_NETWORKS_MAX);
     for (unsigned k = 0; k < c->proxy_count; k++)
         BUG_ON(!net_prefix_parse(slice_str(c->proxies[k]), &networks[k]));
+    if (c->kind == CONFIG_HTTPS)
+        return api_listen_tls(w->api, fd, &proxies, w->tls_server, err);
     if (c->kind == CONFIG_HTTP)
         return api_listen(w->api, fd, &proxies, err);
     return smtp_server_listen(w->smtp, fd, c->kind == CONFIG_SMTPS, &proxies, err);
