@@ -307,6 +307,13 @@ enum {
     CHECK_CRASHED_KEPT_MS = 3600000, /* an hour: the record may have been mended */
     CHECKER_CONNECTIONS_MAX = 256,   /* lanes of the workers of one machine, twice */
     CHECK_DOMAIN_IPS_MAX = 16,       /* of one command line */
+
+    /* Commands that ask a running gateway */
+    CLI_TIMEOUT_MS = 60000,      /* for one request and its answer */
+    CLI_PATIENCE_MS = 20000,     /* while a gateway is started anew: Redis needs some seconds */
+    CLI_ANSWER_MAX = 72 << 20,   /* a message of MESSAGE_BYTES_MAX as it is stored */
+    CLI_TABLE_CELLS_MAX = 20000, /* of one table: a hundred rows of an answer, many times */
+    CLI_CELL_MAX = 200,          /* bytes shown of one text: a reply's first line */
 };
 
 /* Recipients of a credential are remembered for 90 days. */
