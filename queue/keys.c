@@ -78,8 +78,21 @@ key_of_lane(unsigned partition, const char *kind, struct slice lane)
 {
     struct key k = key_printed(partition, kind, "");
     BUG_ON(k.n + lane.n > sizeof k.text);
-    memcpy(k.text + k.n, lane.p, lane.n);
+    if (lane.n > 0) /* a record that is put away may have none */
+        memcpy(k.text + k.n, lane.p, lane.n);
     k.n += lane.n;
+    return k;
+}
+
+struct key
+key_of_account(const char *kind, const uint8_t digest[32])
+{
+    struct key k;
+    int n = snprintf(k.text, sizeof k.text, "sp:{a%u}:%s:", digest[0] % 16u, kind);
+    BUG_ON(n < 0 || (size_t)n + 64 >= sizeof k.text);
+    for (size_t i = 0; i < 32; i++)
+        snprintf(k.text + n + 2 * i, 3, "%02x", digest[i]);
+    k.n = (size_t)n + 64;
     return k;
 }
 

@@ -30,6 +30,9 @@ static const struct {
     [SCRIPT_CALL_SUPPRESS] = {"suppress", SCRIPT_SUPPRESS},
     [SCRIPT_CALL_UNSUPPRESS] = {"unsuppress", SCRIPT_UNSUPPRESS},
     [SCRIPT_CALL_DATASET] = {"dataset", SCRIPT_DATASET},
+    [SCRIPT_CALL_ALLOW] = {"allow", SCRIPT_ALLOW},
+    [SCRIPT_CALL_ALLOW_BACK] = {"allow-back", SCRIPT_ALLOW_BACK},
+    [SCRIPT_CALL_GUARD] = {"guard", SCRIPT_GUARD},
 };
 
 static void

@@ -26,7 +26,7 @@ static const struct http_route ROUTES[] = {
     {"DELETE", "/v1/suppressions/*", 0, api_admit_key, suppressions_delete},
     {"GET", "/healthz", 0, api_admit_key_or_loopback, health_live},
     {"GET", "/readyz", 0, api_admit_key_or_loopback, health_ready},
-    {"GET", "/metrics", 0, api_admit_key_or_loopback, metrics_get},
+    {"GET", "/metrics", 0, api_admit_operator_or_loopback, metrics_get},
     /* Development only, where everything listens on loopback. */
     {"GET", "/sandbox/messages", 0, NULL, sandbox_list},
     {"GET", "/sandbox/messages/*/raw", 0, NULL, sandbox_raw},

@@ -48,6 +48,18 @@ enum {
                                        the last of them waits about 2 s */
     CREDENTIAL_CACHE_SLOTS = 1024, /* right passwords remembered, 40 bytes each */
     CREDENTIAL_CACHE_MS = 300000,  /* libraries forget a connection after minutes, not hours */
+    CREDENTIAL_QUOTA_MAX = 1000000000,   /* a number that Lua and we count exactly */
+    CREDENTIAL_KEY_AS_PASSWORD_MIN = 20, /* characters: nothing shorter has 128 random bits */
+
+    /* Wrong passwords (queue/guard.c); a network is an IPv4 address or a /64 */
+    GUARD_NETWORK_FREE = 5,      /* failures of a network, before it has to wait */
+    GUARD_KNOWN_FREE = 100,      /* of one from which the account was used before: an office
+                                    with one client that has an old password */
+    GUARD_ACCOUNT_FREE = 20,     /* at an account, before networks that failed wait longer */
+    GUARD_PAUSE_FIRST_MS = 1000, /* doubled by every failure */
+    GUARD_PAUSE_MAX_MS = 900000, /* nobody is locked out for longer than 15 minutes */
+    GUARD_MEMORY_MS = 3600000,   /* after the last failure; 100 bytes for each network */
+    GUARD_KNOWN_S = 30 * 86400,  /* that a network is remembered for an account */
 
     /* Addresses, RFC 5321 4.5.3.1 */
     ADDRESS_LOCAL_MAX = 64,
@@ -124,6 +136,7 @@ enum {
     HTTP_BODY_MAX = 70 << 20,    /* a message of MESSAGE_BYTES_MAX in base64 */
     HTTP_CONNECTIONS_MAX = 1000, /* per worker */
     HTTP_IDLE_TIMEOUT_MS = 75000,
+    HTTP_TLS_TIMEOUT_MS = 20000,           /* for the whole handshake */
     HTTP_REQUEST_TIMEOUT_MS = 60000,       /* from the first byte of a request to its last */
     HTTP_REQUEST_ARENA_MAX = 512 << 10,    /* a head, its query, 1000 recipients */
     HTTP_CHUNK_LINE_MAX = 256,             /* size and extensions; nobody sends extensions */
@@ -161,6 +174,8 @@ enum {
     DSN_DIAGNOSTIC_MAX = 2048,            /* of a remote's text, for each recipient of a report */
     NDR_DELAY_ASKED_MS = 4 * 3600 * 1000, /* NOTIFY=DELAY, and the configuration names no time:
                                              RFC 3461 leaves it to us */
+    DSN_RETURN_MAX = 10 << 20,            /* of an original returned whole, which encoded may be
+                                             three times as long; above it, its header */
 
     /* Queue */
     QUEUE_CHUNK_BYTES = 256 << 10, /* one write of a body; larger ones stall Redis */
@@ -180,6 +195,9 @@ enum {
     QUEUE_SCAN_PAGE = 128,                 /* entries of the schedule read at once */
     QUEUE_SCANS_MAX = 8,                   /* partitions read at once */
     QUEUE_NOTICES_IN_MEMORY_MAX = 16,      /* each holds a whole original message */
+    QUEUE_GATHER_MS = 5000,                /* most deliveries of a message end within that */
+    QUEUE_GATHER_FEW = 16,                 /* so many reports of one message are no flood */
+    QUEUE_GATHERING_MAX = 10000,           /* messages; what comes then does not wait */
     QUEUE_TOMBSTONE_TTL_S = 86400,         /* a cancelled commit cannot be under way for longer */
     QUEUE_CRASHES_MAX = 3,                 /* then the delivery is held as poison */
     QUEUE_TRIM_BATCH = 32,                 /* history entries dropped in one call */
@@ -202,6 +220,9 @@ enum {
     QUEUE_LIST_PAGES_MAX = 2048,      /* such pages read for one answer */
     QUEUE_LIST_ARENA_MAX =
         24 << 20, /* what one answer may hold: six messages of the largest size */
+
+    /* Allowances */
+    QUEUE_SEEN_RECIPIENTS_MAX = 100000, /* of one credential: 10 MB; the oldest are forgotten */
 
     /* DNS */
     DNS_RECORDS_MAX = 512,         /* kept of one answer; no honest MX or TXT set comes near */
@@ -261,8 +282,9 @@ enum {
     SIGNER_DRAIN_MS = 3000,
     SIGNERS_MAX = 64,
     KEYS_PER_DOMAIN_MAX = 4,
-    KEY_FILE_BYTES_MAX = 16384, /* RSA-4096 has 3.3 KB, some have text before it */
-    KEY_RSA_BITS_MIN = 1024,    /* RFC 8301 3.2 */
+    KEY_FILE_BYTES_MAX = 16384,      /* RSA-4096 has 3.3 KB, some have text before it */
+    CERT_FILE_BYTES_MAX = 256 << 10, /* a chain of 50 certificates */
+    KEY_RSA_BITS_MIN = 1024,         /* RFC 8301 3.2 */
     KEY_RSA_BITS_MAX = 4096,
 
     /* Policy records of strangers */
@@ -285,6 +307,16 @@ enum {
     CHECK_CRASHED_KEPT_MS = 3600000, /* an hour: the record may have been mended */
     CHECKER_CONNECTIONS_MAX = 256,   /* lanes of the workers of one machine, twice */
     CHECK_DOMAIN_IPS_MAX = 16,       /* of one command line */
+
+    /* Commands that ask a running gateway */
+    CLI_TIMEOUT_MS = 60000,      /* for one request and its answer */
+    CLI_PATIENCE_MS = 20000,     /* while a gateway is started anew: Redis needs some seconds */
+    CLI_ANSWER_MAX = 72 << 20,   /* a message of MESSAGE_BYTES_MAX as it is stored */
+    CLI_TABLE_CELLS_MAX = 20000, /* of one table: a hundred rows of an answer, many times */
+    CLI_CELL_MAX = 200,          /* bytes shown of one text: a reply's first line */
 };
+
+/* Recipients of a credential are remembered for 90 days. */
+#define QUEUE_SEEN_RECIPIENTS_MS (90ll * 86400 * 1000)
 
 #endif

@@ -54,9 +54,10 @@ static struct config config = {.development = true,
                                .sandbox_dir = "/captures"};
 
 const struct config_credential *
-credential_by_key(const struct credentials *cs, struct slice key)
+credential_by_key(const struct credentials *cs, struct slice key, const struct net_address *from)
 {
     (void)cs;
+    (void)from;
     return slice_eq(key, SLICE("dev"))        ? &CREDENTIAL
            : slice_eq(key, SLICE("nameless")) ? &WITHOUT_TENANT
                                               : NULL;
@@ -1395,6 +1396,40 @@ operators_send_as_somebody(void **state)
     assert_int_equal(fake.submitted, 1);
 }
 
+/* The admin key, and the one before, over TCP as by the control socket; nothing
+ * else makes an operator. */
+static void
+the_admin_key_makes_an_operator(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *fields;
+        unsigned status;
+    } ROWS[] = {{"Authorization: Bearer admin\r\n", 200},
+                {"authorization: bearer older\r\n", 200},
+                {"Authorization: Bearer adminx\r\n", 401},
+                {"Authorization: Basic admin\r\n", 401},
+                {"", 401}};
+    struct client c;
+    /* SHA-256 of "admin" and "older" */
+    config.admin_key_sha256 = "8c6976e5b5410415bde908bd4dee15dfb167a9c873fc4bb8a81f6f2ab448a918";
+    config.admin_key_sha256_old =
+        "da925a30e31f7fdaa7044e3e5ba4ae17670de82d677b0e7adf5700428a137a36";
+    for (size_t i = 0; i < ARRAY_LEN(ROWS); i++) {
+        struct answer a =
+            ask(&c, "GET /v1/messages/" ID_TEXT "?tenant=two", ROWS[i].fields, SLICE_NONE);
+        assert_int_equal(a.status, ROWS[i].status);
+        if (a.status == 200)
+            assert_string_equal(fake.tenant, "two");
+        client_close(&c);
+    }
+    config.admin_key_sha256 = config.admin_key_sha256_old = "";
+    struct answer a =
+        ask(&c, "GET /v1/messages/" ID_TEXT, "Authorization: Bearer admin\r\n", SLICE_NONE);
+    assert_problem(&a, 401, "unauthorized");
+    client_close(&c);
+}
+
 /* What an operator may say is nothing in the mouth of others. */
 static void
 keys_see_their_tenant(void **state)
@@ -1454,6 +1489,7 @@ main(void)
         ROUTE_TEST(refuses_wrong_changes),
         ROUTE_TEST(operators_see_everything),
         ROUTE_TEST(operators_send_as_somebody),
+        ROUTE_TEST(the_admin_key_makes_an_operator),
         ROUTE_TEST(keys_see_their_tenant),
         cmocka_unit_test_setup_teardown(has_no_sandbox_outside_development, start_production,
                                         stop_production),
