@@ -18,7 +18,11 @@
 #include "relay/sys/base/bug.h"
 #include "relay/sys/base/limits.h"
 
-enum { CURSOR = QUEUE_SUPPRESSION_CURSOR_BYTES, ENTRY_ANSWER_MAX = 16 << 10 };
+enum {
+    CURSOR = QUEUE_SUPPRESSION_CURSOR_BYTES,
+    CURSOR_TEXT = 2 * CURSOR, /* in hex */
+    ENTRY_ANSWER_MAX = 16 << 10,
+};
 
 static void
 write_entry(struct writer *w, const struct queue_suppression *e, bool with_tenant)
@@ -42,22 +46,22 @@ struct listing {
 };
 
 static void
-format_cursor(const uint8_t *cursor, char out[2 * CURSOR + 1])
+format_cursor(const uint8_t *cursor, char out[CURSOR_TEXT + 1])
 {
     static const char DIGITS[] = "0123456789abcdef";
-    for (unsigned i = 0; i < CURSOR; i++) {
+    for (size_t i = 0; i < CURSOR; i++) {
         out[2 * i] = DIGITS[cursor[i] >> 4];
         out[2 * i + 1] = DIGITS[cursor[i] & 15];
     }
-    out[2 * CURSOR] = '\0';
+    out[CURSOR_TEXT] = '\0';
 }
 
 static bool
 parse_cursor(struct slice text, uint8_t *out)
 {
-    if (text.n != 2 * (size_t)CURSOR)
+    if (text.n != CURSOR_TEXT)
         return false;
-    for (unsigned i = 0; i < CURSOR; i++) {
+    for (size_t i = 0; i < CURSOR; i++) {
         int high = hex_digit(text.p[2 * i]), low = hex_digit(text.p[2 * i + 1]);
         if (high < 0 || low < 0)
             return false;
@@ -71,7 +75,7 @@ on_listed(struct queue_suppressions_op *op)
 {
     struct listing *l = container_of(op, struct listing, op);
     if (op->err.code == ERR_NONE) {
-        char next[2 * CURSOR + 1] = "";
+        char next[CURSOR_TEXT + 1] = "";
         struct buf body;
         struct writer w;
         if (op->has_more)
