@@ -76,8 +76,11 @@ struct config {
      * for none. */
     const char *admin_key_sha256, *admin_key_sha256_old;
 
-    const char *redis;   /* net_address_parse(): "unix:/path" or "ip:port" */
-    bool redis_embedded; /* we start and stop it ourselves */
+    const char *redis;                       /* net_address_parse(): "unix:/path" or "ip:port" */
+    bool redis_embedded;                     /* we start and stop it ourselves */
+    const char *redis_user, *redis_password; /* "": no AUTH; never logged */
+    bool redis_tls;
+    const char *redis_ca_path;
     unsigned redis_links;
     uint64_t lease_ms;
     uint64_t history_bytes, history_age_ms;

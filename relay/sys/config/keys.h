@@ -87,6 +87,7 @@ struct config_draft {
     unsigned workers, signers;
     unsigned on_uncertain; /* 0 retry, 1 hold */
     const char *dns_forward;
+    const char *redis_password_file;
     struct config_list listeners, domains, credentials;
 };
 
