@@ -25,7 +25,7 @@ credential_of_key(const struct http_request *r)
 {
     const struct api *a = r->app;
     struct slice key;
-    return bearer_key(r, &key) ? credential_by_key(a->parts.credentials, key) : NULL;
+    return bearer_key(r, &key) ? credential_by_key(a->parts.credentials, key, &r->peer) : NULL;
 }
 
 /* Whether an operator asks; the admin key makes one. */
@@ -37,9 +37,9 @@ is_operator(struct http_request *r)
     struct slice key;
     if (!r->admin && bearer_key(r, &key)) {
         api_key_digest(key, hex);
-        bool now = api_key_is(c->admin_key_sha256, hex);
-        bool before = api_key_is(c->admin_key_sha256_old, hex);
-        r->admin = now || before;
+        bool one = api_key_is(c->admin_key_sha256[0], hex);
+        bool other = api_key_is(c->admin_key_sha256[1], hex);
+        r->admin = one || other;
     }
     return r->admin;
 }

@@ -83,6 +83,18 @@ key_of_queue(unsigned partition, struct slice lane)
     return k;
 }
 
+struct key
+key_of_account(const char *kind, const uint8_t digest[32])
+{
+    struct key k;
+    int n = snprintf(k.text, sizeof k.text, "sp:{a%u}:%s:", digest[0] % 16u, kind);
+    BUG_ON(n < 0 || (size_t)n + 64 >= sizeof k.text);
+    for (size_t i = 0; i < 32; i++)
+        snprintf(k.text + n + 2 * i, 3, "%02x", digest[i]);
+    k.n = (size_t)n + 64;
+    return k;
+}
+
 size_t
 key_member(struct msg_id id, unsigned n, char out[KEY_MEMBER_MAX + 1])
 {

@@ -41,6 +41,10 @@ struct key key_of_chunk(struct msg_id id, unsigned chunk);
 struct key key_of_idempotency(unsigned partition, const uint8_t digest[32]);
 struct key key_of_queue(unsigned partition, struct slice lane);
 
+/* Of a submitter or of another name, by its digest; the first byte names one of
+ * 16 shards. */
+struct key key_of_account(const char *kind, const uint8_t digest[32]);
+
 /* "<id>.<n>": a delivery in the schedule and in inflight. */
 size_t key_member(struct msg_id id, unsigned n, char out[KEY_MEMBER_MAX + 1]);
 bool key_member_parse(struct slice member, struct msg_id *id, unsigned *n);

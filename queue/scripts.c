@@ -25,6 +25,9 @@ static const struct {
     [SCRIPT_CALL_TRIM] = {"trim", SCRIPT_TRIM},
     [SCRIPT_CALL_DEPTH] = {"depth", SCRIPT_DEPTH},
     [SCRIPT_CALL_DATASET] = {"dataset", SCRIPT_DATASET},
+    [SCRIPT_CALL_ALLOW] = {"allow", SCRIPT_ALLOW},
+    [SCRIPT_CALL_ALLOW_BACK] = {"allow-back", SCRIPT_ALLOW_BACK},
+    [SCRIPT_CALL_GUARD] = {"guard", SCRIPT_GUARD},
 };
 
 static void

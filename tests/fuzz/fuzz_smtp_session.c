@@ -231,9 +231,12 @@ credential_check_cancel(struct credential_check_op *op)
 }
 
 const struct config_credential *
-credential_renew(const struct credentials *cs, const struct config_credential *old)
+credential_renew(const struct credentials *cs, const struct config_credential *old,
+                 const struct credential_proof *proof, const struct net_address *from)
 {
     (void)cs;
+    (void)proof;
+    (void)from;
     return old;
 }
 

@@ -65,6 +65,7 @@ struct smtp_auth {
     struct buf user; /* LOGIN: between its two answers */
     struct credential_check_op check;
     bool checking;
+    struct credential_proof proof; /* of the session's credential */
 };
 
 struct smtp_message {

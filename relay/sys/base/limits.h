@@ -49,6 +49,18 @@ enum {
                                        the last of them waits about 2 s */
     CREDENTIAL_CACHE_SLOTS = 1024, /* right passwords remembered, 40 bytes each */
     CREDENTIAL_CACHE_MS = 300000,  /* libraries forget a connection after minutes, not hours */
+    CREDENTIAL_QUOTA_MAX = 1000000000,   /* a number that Lua and we count exactly */
+    CREDENTIAL_KEY_AS_PASSWORD_MIN = 20, /* characters: nothing shorter has 128 random bits */
+
+    /* Wrong passwords (queue/guard.c); a network is an IPv4 address or a /64 */
+    GUARD_NETWORK_FREE = 5,      /* failures of a network, before it has to wait */
+    GUARD_KNOWN_FREE = 100,      /* of one from which the account was used before: an office
+                                    with one client that has an old password */
+    GUARD_ACCOUNT_FREE = 20,     /* at an account, before networks that failed wait longer */
+    GUARD_PAUSE_FIRST_MS = 1000, /* doubled by every failure */
+    GUARD_PAUSE_MAX_MS = 900000, /* nobody is locked out for longer than 15 minutes */
+    GUARD_MEMORY_MS = 3600000,   /* after the last failure; 100 bytes for each network */
+    GUARD_KNOWN_S = 30 * 86400,  /* that a network is remembered for an account */
 
     /* Addresses, RFC 5321 4.5.3.1 */
     ADDRESS_LOCAL_MAX = 64,
@@ -194,6 +206,9 @@ enum {
     QUEUE_LIST_ARENA_MAX =
         24 << 20, /* what one answer may hold: six messages of the largest size */
 
+    /* Allowances */
+    QUEUE_SEEN_RECIPIENTS_MAX = 100000, /* of one credential: 10 MB; the oldest are forgotten */
+
     /* DNS */
     DNS_RECORDS_MAX = 512,         /* kept of one answer; no honest MX or TXT set comes near */
     DNS_RDATA_BYTES_MAX = 1 << 18, /* of one answer: 64 KB of packet, names written out */
@@ -252,8 +267,9 @@ enum {
     SIGNER_DRAIN_MS = 3000,
     SIGNERS_MAX = 64,
     KEYS_PER_DOMAIN_MAX = 4,
-    KEY_FILE_BYTES_MAX = 16384, /* RSA-4096 has 3.3 KB, some have text before it */
-    KEY_RSA_BITS_MIN = 1024,    /* RFC 8301 3.2 */
+    KEY_FILE_BYTES_MAX = 16384,      /* RSA-4096 has 3.3 KB, some have text before it */
+    CERT_FILE_BYTES_MAX = 256 << 10, /* a chain of 50 certificates */
+    KEY_RSA_BITS_MIN = 1024,         /* RFC 8301 3.2 */
     KEY_RSA_BITS_MAX = 4096,
 
     /* Policy records of strangers */
@@ -277,5 +293,8 @@ enum {
     CHECKER_CONNECTIONS_MAX = 256,   /* lanes of the workers of one machine, twice */
     CHECK_DOMAIN_IPS_MAX = 16,       /* of one command line */
 };
+
+/* Recipients of a credential are remembered for 90 days. */
+#define QUEUE_SEEN_RECIPIENTS_MS (90ll * 86400 * 1000)
 
 #endif

@@ -1,6 +1,7 @@
 #include "relay/sys/net/tls.h"
 
 #include <openssl/err.h>
+#include <openssl/pem.h>
 #include <stdlib.h>
 
 #include "relay/sys/base/bug.h"
@@ -77,18 +78,64 @@ load_identity(SSL_CTX *ssl, const char *cert_path, const char *key_path, struct 
     return 0;
 }
 
-struct tls_context *
-tls_server_new(const char *cert_path, const char *key_path, struct err *err)
+/* The certificate, then its chain, as SSL_CTX_use_certificate_chain_file(3). */
+static int
+use_chain(SSL_CTX *ssl, BIO *pem, struct err *err)
+{
+    X509 *x = PEM_read_bio_X509_AUX(pem, NULL, no_passphrase, NULL);
+    int ok = x != NULL && SSL_CTX_use_certificate(ssl, x) == 1;
+    X509_free(x);
+    while (ok && (x = PEM_read_bio_X509(pem, NULL, no_passphrase, NULL)) != NULL)
+        ok = SSL_CTX_add0_chain_cert(ssl, x) == 1;
+    if (!ok)
+        return tls_err(err, "certificate");
+    ERR_clear_error(); /* the end of the text is no error */
+    return 0;
+}
+
+static int
+use_key(SSL_CTX *ssl, BIO *pem, struct err *err)
+{
+    EVP_PKEY *key = PEM_read_bio_PrivateKey(pem, NULL, no_passphrase, NULL);
+    int ok =
+        key != NULL && SSL_CTX_use_PrivateKey(ssl, key) == 1 && SSL_CTX_check_private_key(ssl) == 1;
+    EVP_PKEY_free(key);
+    return ok ? 0 : tls_err(err, "private key");
+}
+
+static struct tls_context *
+server_new(struct err *err)
 {
     struct tls_context *ctx = context_new(TLS_server_method(), err);
     if (ctx == NULL)
         return NULL;
     ctx->server = true;
     SSL_CTX_set_session_id_context(ctx->ssl, SESSION_CONTEXT, sizeof SESSION_CONTEXT - 1);
-    if (load_identity(ctx->ssl, cert_path, key_path, err) != 0) {
+    return ctx;
+}
+
+struct tls_context *
+tls_server_new(const char *cert_path, const char *key_path, struct err *err)
+{
+    struct tls_context *ctx = server_new(err);
+    if (ctx == NULL || load_identity(ctx->ssl, cert_path, key_path, err) == 0)
+        return ctx;
+    tls_context_free(ctx);
+    return NULL;
+}
+
+struct tls_context *
+tls_server_from_text(const char *cert_pem, const char *key_pem, struct err *err)
+{
+    struct tls_context *ctx = server_new(err);
+    BIO *cert = BIO_new_mem_buf(cert_pem, -1), *key = BIO_new_mem_buf(key_pem, -1);
+    BUG_ON(cert == NULL || key == NULL);
+    if (ctx != NULL && (use_chain(ctx->ssl, cert, err) != 0 || use_key(ctx->ssl, key, err) != 0)) {
         tls_context_free(ctx);
-        return NULL;
+        ctx = NULL;
     }
+    BIO_free(cert);
+    BIO_free(key);
     return ctx;
 }
 

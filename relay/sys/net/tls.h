@@ -12,6 +12,9 @@ struct tls_context; /* counted by its streams; free drops the caller's reference
 
 /* Server side, from PEM files (certificate chain, private key). */
 struct tls_context *tls_server_new(const char *cert_path, const char *key_path, struct err *err);
+/* The same from what such files hold. */
+struct tls_context *tls_server_from_text(const char *cert_pem, const char *key_pem,
+                                         struct err *err);
 /* Client side, opportunistic (RFC 7435): any certificate is accepted; whether it
  * would have verified against the system's roots is not looked at. */
 struct tls_context *tls_client_opportunistic_new(struct err *err);

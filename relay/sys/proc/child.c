@@ -81,7 +81,8 @@ key_specs(const struct config *c)
     for (unsigned i = 0; i < c->dkim_key_count; i++)
         keys[i] = (struct key_spec){.domain = c->dkim_keys[i].domain,
                                     .selector = c->dkim_keys[i].selector,
-                                    .pem_path = c->dkim_keys[i].path};
+                                    .pem_path = c->dkim_keys[i].path,
+                                    .pem = c->dkim_keys[i].pem};
     return keys;
 }
 

@@ -145,7 +145,7 @@ static int
 prepare_reload(struct config_follower *f, const struct config *next, struct err *err)
 {
     struct worker *w = container_of(f, struct worker, follower);
-    w->tls_next = tls_server_new(next->tls_cert_path, next->tls_key_path, err);
+    w->tls_next = tls_server_from_text(next->tls_cert_pem, next->tls_key_pem, err);
     if (w->tls_next == NULL)
         return -1;
     w->next = next;
@@ -239,7 +239,7 @@ open_network(struct worker *w, struct err *err)
         .forward = c->dns_forward[0] != '\0' ? c->dns_forward : NULL,
         .no_special_zones = c->development,
     };
-    w->tls_server = tls_server_new(c->tls_cert_path, c->tls_key_path, err);
+    w->tls_server = tls_server_from_text(c->tls_cert_pem, c->tls_key_pem, err);
     w->tls_client = tls_client_opportunistic_new(err);
     if (c->redis_tls && (w->tls_redis = tls_client_verifying_new(c->redis_ca_path, err)) == NULL)
         return -1;
@@ -288,6 +288,7 @@ open_doors(struct worker *w)
     const struct config *c = &w->config;
     w->door = submit_door_new(w->loop, c, w->queue, w->signers);
     w->credentials = credentials_new(w->loop, c);
+    credentials_use_queue(w->credentials, w->queue);
     struct smtp_server_parts smtp = {.loop = w->loop,
                                      .config = c,
                                      .door = w->door,

@@ -170,9 +170,12 @@ credential_check_cancel(struct credential_check_op *op)
 }
 
 const struct config_credential *
-credential_renew(const struct credentials *cs, const struct config_credential *old)
+credential_renew(const struct credentials *cs, const struct config_credential *old,
+                 const struct credential_proof *proof, const struct net_address *from)
 {
     (void)cs;
+    (void)proof;
+    (void)from;
     return atomic_load(&world.revoked) ? NULL : old;
 }
 

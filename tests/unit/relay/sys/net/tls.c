@@ -41,6 +41,42 @@ what_cannot_be_loaded_is_named(void **state)
     identity_remove(&other);
 }
 
+static char *
+text_of(const char *path)
+{
+    enum { TEXT_MAX = 16384 };
+    char *text = calloc(1, TEXT_MAX);
+    FILE *f = fopen(path, "r");
+    assert_true(text != NULL && f != NULL && fread(text, 1, TEXT_MAX - 1, f) > 0);
+    fclose(f);
+    return text;
+}
+
+static void
+a_server_is_made_of_text_too(void **state)
+{
+    (void)state;
+    struct identity id, other;
+    struct err err;
+    identity_make(&id);
+    identity_make(&other);
+    char *cert = text_of(id.cert), *key = text_of(id.key), *wrong = text_of(other.key);
+    struct tls_context *server = tls_server_from_text(cert, key, &err);
+    assert_non_null(server);
+    tls_context_free(server);
+    assert_null(tls_server_from_text(cert, wrong, &err));
+    assert_non_null(strstr(err.text, "key values mismatch"));
+    assert_null(tls_server_from_text("", key, &err));
+    assert_non_null(strstr(err.text, "certificate"));
+    assert_null(tls_server_from_text(cert, "", &err));
+    assert_non_null(strstr(err.text, "private key"));
+    free(cert);
+    free(key);
+    free(wrong);
+    identity_remove(&id);
+    identity_remove(&other);
+}
+
 /* Asking for the passphrase would block the process on its terminal. */
 static void
 an_encrypted_key_is_refused(void **state)
@@ -68,6 +104,7 @@ main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(contexts_load_what_they_are_given),
         cmocka_unit_test(what_cannot_be_loaded_is_named),
+        cmocka_unit_test(a_server_is_made_of_text_too),
         cmocka_unit_test(an_encrypted_key_is_refused),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
