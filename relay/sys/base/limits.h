@@ -41,6 +41,7 @@ enum {
     CONFIG_ENTRIES_MAX = 10000,      /* of one list */
     CONFIG_LISTENERS_MAX = 16,       /* descriptors that each worker inherits */
     CONFIG_HASH_MIN = 50,            /* shorter ones are a setting without the hash */
+    CONFIG_PASSWORD_MAX = 512,       /* for another Redis */
     CONFIG_HASH_MAX = 384,           /* a crypt(5) hash; yescrypt has 73 characters */
 
     /* Credentials */
