@@ -18,6 +18,7 @@ static const struct {
     [SUBMIT_ACCEPTED] = {202, NULL, 0, NULL},
     [SUBMIT_REPLAYED] = {202, NULL, 0, NULL},
     [SUBMIT_SENDER] = {403, "sender_not_owned", 0, NULL},
+    [SUBMIT_POLICY] = {403, "policy", 0, NULL},
     [SUBMIT_CONTENT] = {422, "message_refused", 0, NULL},
     [SUBMIT_TOO_LARGE] = {413, "too_large", 0, "the message is larger than is accepted"},
     [SUBMIT_LOOP] = {422, "mail_loop", 0, "the message has too many Received fields"},

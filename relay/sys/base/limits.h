@@ -235,8 +235,21 @@ enum {
     SIGNERS_MAX = 64,
     KEYS_PER_DOMAIN_MAX = 4,
     KEY_FILE_BYTES_MAX = 16384, /* RSA-4096 has 3.3 KB, some have text before it */
+    KEY_RECORD_MAX = 1024,      /* TXT value of a public key: RSA-4096 has 750 bytes */
     KEY_RSA_BITS_MIN = 1024,    /* RFC 8301 3.2 */
     KEY_RSA_BITS_MAX = 4096,
+
+    /* Policy: would receivers believe it? */
+    EGRESS_MAX = 16,               /* addresses that mail leaves from; each is a check of SPF */
+    PREFLIGHT_WAIT_MS = 2000,      /* at the door, for answers that are not known yet */
+    PREFLIGHT_ENTRIES_MAX = 2048,  /* pairs of domains remembered, 1 KB each; the oldest go */
+    PREFLIGHT_PROBES_MAX = 32,     /* pairs being asked about, 40 KB each; others are late */
+    PREFLIGHT_KEPT_S = 900,        /* an answer, at most, however long its TTL */
+    PREFLIGHT_KEPT_LEAST_S = 60,   /* and at least, however short */
+    PREFLIGHT_BAD_KEPT_S = 60,     /* what must be mended: so that mending shows */
+    PREFLIGHT_UNKNOWN_KEPT_S = 15, /* DNS trouble */
+    PREFLIGHT_STALE_S = 3600,      /* a good answer serves while it is asked for anew */
+    PREFLIGHT_TEXT_MAX = 256,      /* what to publish, as said to the sender */
 
     /* Policy records of strangers */
     TXT_BYTES_MAX = 4096,             /* of one TXT record that is looked at */
@@ -252,12 +265,12 @@ enum {
     CHECK_WAIT_MS = 20000,            /* for one check, DNS included: RFC 7208 4.6.4 */
     CHECK_DNS_TIMEOUT_MS = 5000,      /* per question */
     CHECKER_MEMORY_BYTES = 256 << 20, /* address space of the checker */
-    CHECK_LANES = 4,                  /* checks under way in one worker; each mostly waits for DNS */
-    CHECK_CRASHES_MAX = 3,            /* checkers that one domain may end */
-    CHECK_CRASHED_MAX = 64,           /* such domains remembered; then the oldest is forgotten */
-    CHECK_CRASHED_KEPT_MS = 3600000,  /* an hour: the record may have been mended */
-    CHECKER_CONNECTIONS_MAX = 256,    /* lanes of the workers of one machine, twice */
-    CHECK_DOMAIN_IPS_MAX = 16,        /* of one command line */
+    CHECK_LANES = 4,                 /* checks under way in one worker; each mostly waits for DNS */
+    CHECK_CRASHES_MAX = 3,           /* checkers that one domain may end */
+    CHECK_CRASHED_MAX = 64,          /* such domains remembered; then the oldest is forgotten */
+    CHECK_CRASHED_KEPT_MS = 3600000, /* an hour: the record may have been mended */
+    CHECKER_CONNECTIONS_MAX = 256,   /* lanes of the workers of one machine, twice */
+    CHECK_DOMAIN_IPS_MAX = 16,       /* of one command line */
 };
 
 #endif

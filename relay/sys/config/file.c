@@ -228,6 +228,7 @@ wanted_type(const struct config_key *k)
     case VALUE_SWITCH:
         return CONFIG_TYPE_BOOL;
     case VALUE_NAMES:
+    case VALUE_IPS:
         return CONFIG_TYPE_ARRAY;
     default:
         return CONFIG_TYPE_STRING;
@@ -297,7 +298,7 @@ read_value(const struct place *p, const struct config_key *k, config_setting_t *
     char why[CONFIG_WHY_MAX], number[CONFIG_VALUE_TEXT];
     if (!type_fits(p, k->name, s, wanted_type(k)))
         return;
-    if (k->type == VALUE_NAMES) {
+    if (wanted_type(k) == CONFIG_TYPE_ARRAY) {
         read_names(p, k, s);
         return;
     }
@@ -315,7 +316,7 @@ store_default(const struct place *p, const struct config_key *k)
 {
     char why[CONFIG_WHY_MAX];
     void *at = p->base + k->offset;
-    if (k->type == VALUE_NAMES)
+    if (wanted_type(k) == CONFIG_TYPE_ARRAY)
         return;
     if (k->type >= VALUE_TEXT && (k->fallback == NULL || k->fallback[0] == '\0'))
         *(const char **)at = "";

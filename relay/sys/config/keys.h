@@ -20,6 +20,7 @@ enum config_type {
     VALUE_NAME,     /* a host or domain name in ASCII; stored in lower case */
     VALUE_NAMES,    /* array of such names: struct config_list of const char * */
     VALUE_IP,
+    VALUE_IPS,    /* array of them: struct config_list of const char * */
     VALUE_SERVER, /* IP:PORT */
     VALUE_REDIS,  /* "embedded", IP:PORT or unix:/PATH */
     VALUE_HASH,   /* crypt(5) */
@@ -66,6 +67,7 @@ struct config_file_dkim {
 };
 struct config_file_domain {
     const char *name;
+    unsigned policy;         /* enum config_policy */
     struct config_list dkim; /* of struct config_file_dkim */
 };
 struct config_file_credential {
@@ -85,6 +87,7 @@ struct config_draft {
     unsigned on_uncertain; /* 0 retry, 1 hold */
     const char *dns_forward;
     struct config_list listeners, domains, credentials;
+    struct config_list egress; /* of const char * */
 };
 
 extern const struct config_key CONFIG_KEYS[];
