@@ -2,12 +2,13 @@
 
 #include <stdlib.h>
 
+#include "api/http/query.h"
 #include "api/message.h"
 #include "api/routes/routes.h"
 #include "relay/sys/base/bug.h"
 
-const struct config_credential *
-api_credential(const struct http_request *r)
+static const struct config_credential *
+credential_of_key(const struct http_request *r)
 {
     struct slice value;
     if (!head_find(&r->head, SLICE("authorization"), &value))
@@ -20,12 +21,86 @@ api_credential(const struct http_request *r)
     return credential_by_key(a->parts.credentials, value);
 }
 
+const struct config_credential *
+api_credential(const struct http_request *r)
+{
+    const struct api *a = r->app;
+    struct slice user;
+    if (!r->admin)
+        return credential_of_key(r);
+    if (!head_find(&r->head, SLICE("x-stagepost-credential"), &user))
+        return NULL;
+    return credential_by_user(a->parts.credentials, user);
+}
+
+void
+api_say_no_credential(struct http_request *r)
+{
+    struct slice user;
+    if (!r->admin)
+        problem_say(r, 401, "unauthorized", "a known key is needed: Authorization: Bearer KEY");
+    else if (!head_find(&r->head, SLICE("x-stagepost-credential"), &user))
+        problem_say(r, 422, "credential_needed",
+                    "an operator sends under the policy of a credential: "
+                    "X-Stagepost-Credential: USER");
+    else
+        problem_say(r, 422, "unknown_credential",
+                    "there is no credential with the name in X-Stagepost-Credential");
+}
+
+/* False: answered. */
+static bool
+tenant_asked_for(struct http_request *r, struct slice *tenant)
+{
+    struct query q;
+    *tenant = SLICE_NONE;
+    if (query_parse(r->head.query, &r->arena, &q) != PARSE_OK) {
+        problem_say(r, 400, "bad_query", "the query cannot be read");
+        return false;
+    }
+    query_find(&q, SLICE("tenant"), tenant);
+    return true;
+}
+
+bool
+api_scope_tenant(struct http_request *r, struct slice *tenant)
+{
+    if (r->admin)
+        return tenant_asked_for(r, tenant);
+    const struct config_credential *credential = credential_of_key(r);
+    /* An empty name would mean everybody. */
+    if (credential != NULL && credential->tenant[0] != '\0' &&
+        arena_copy(&r->arena, slice_str(credential->tenant), tenant))
+        return true;
+    api_say_no_credential(r);
+    return false;
+}
+
 bool
 api_admit_key(struct http_request *r)
 {
+    if (r->admin || credential_of_key(r) != NULL)
+        return true;
+    api_say_no_credential(r);
+    return false;
+}
+
+bool
+api_admit_operator(struct http_request *r)
+{
+    if (r->admin)
+        return true;
+    if (api_admit_key(r))
+        problem_say(r, 403, "operators_only", "only an operator may do this: the control socket");
+    return false;
+}
+
+bool
+api_admit_sender(struct http_request *r)
+{
     if (api_credential(r) != NULL)
         return true;
-    problem_say(r, 401, "unauthorized", "a known key is needed: Authorization: Bearer KEY");
+    api_say_no_credential(r);
     return false;
 }
 
@@ -69,17 +144,25 @@ api_new(const struct api_parts *parts)
     BUG_ON(a == NULL);
     a->parts = *parts;
     message_setup();
-    struct http_server_config cfg = {
-        .app = a, .hostname = parts->config->hostname, .refuse = problem_say};
+    struct http_server_config cfg = {.app = a,
+                                     .hostname = parts->config->hostname,
+                                     .config = parts->config,
+                                     .refuse = problem_say};
     cfg.routes = routes_of(parts->config, &cfg.route_count);
     a->http = http_server_new(parts->loop, &cfg);
     return a;
 }
 
 int
-api_listen(struct api *a, int fd, struct err *err)
+api_listen(struct api *a, int fd, const struct net_proxies *proxies, struct err *err)
 {
-    return http_server_listen(a->http, fd, err);
+    return http_server_listen(a->http, fd, proxies, err);
+}
+
+int
+api_listen_control(struct api *a, int fd, struct err *err)
+{
+    return http_server_listen_control(a->http, fd, err);
 }
 
 void

@@ -15,6 +15,7 @@
 
 struct api;
 struct credentials;
+struct net_proxies;
 struct queue;
 struct submit_door;
 
@@ -28,8 +29,10 @@ struct api_parts { /* all borrowed until api_free() */
 
 struct api *api_new(const struct api_parts *parts);
 /* Takes a listening descriptor over, also when it fails. May be called for
- * several. -1 with err filled. */
-int api_listen(struct api *a, int fd, struct err *err);
+ * several. proxies: as for listener_trust_proxies(). -1 with err filled. */
+int api_listen(struct api *a, int fd, const struct net_proxies *proxies, struct err *err);
+/* The same for the control socket: who can open it is an operator. */
+int api_listen_control(struct api *a, int fd, struct err *err);
 /* Accepts no more connections; requests under way are answered. */
 void api_drain(struct api *a);
 bool api_busy(const struct api *a); /* whether requests are under way */

@@ -14,12 +14,29 @@ struct api {
     bool draining;
 };
 
-/* The credential of "Authorization: Bearer KEY" (RFC 6750 2.1), or NULL. */
-const struct config_credential *api_credential(const struct http_request *r);
+/*
+ * Who asks. An operator (request->admin) comes by the control socket and sees
+ * all tenants; everybody else has a key and sees the tenant of its credential.
+ */
 
-/* For http_route.admit: a known key is needed; 401 otherwise. */
+/* Under whose policy the request sends: the credential of "Authorization: Bearer
+ * KEY" (RFC 6750 2.1), for an operator the one whose user name is in
+ * X-Stagepost-Credential. NULL: none; api_say_no_credential() says why. */
+const struct config_credential *api_credential(const struct http_request *r);
+void api_say_no_credential(struct http_request *r);
+
+/* Whose messages the request is about, in the request's arena; empty: everybody's,
+ * which only an operator gets who does not say ?tenant=. False: it has answered
+ * 401, or 400 for a query that cannot be read. */
+bool api_scope_tenant(struct http_request *r, struct slice *tenant);
+
+/* For http_route.admit, who may call: an operator or a known key; else 401. */
 bool api_admit_key(struct http_request *r);
-/* A known key, or a client on loopback. */
+/* An operator; 401 without a known key, 403 with one. */
+bool api_admit_operator(struct http_request *r);
+/* A request that sends: a credential as in api_credential(); 401, 422. */
+bool api_admit_sender(struct http_request *r);
+/* An operator, a known key, or a client on loopback. */
 bool api_admit_key_or_loopback(struct http_request *r);
 
 /* Whether the request may carry such a body: its Content-Type is absent or

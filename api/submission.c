@@ -136,7 +136,7 @@ submit(struct submission *s)
     struct http_request *r = s->request;
     const struct config_credential *credential = s->gone ? NULL : api_credential(r);
     if (credential == NULL) {
-        problem_say(r, 401, "unauthorized", "the key is not known any more");
+        api_say_no_credential(r);
         submission_free(s);
         return;
     }
@@ -144,7 +144,10 @@ submit(struct submission *s)
         submission_free(s);
         return;
     }
-    net_address_format_ip(&r->peer, s->peer_ip);
+    if (r->peer.kind == NET_UNIX)
+        snprintf(s->peer_ip, sizeof s->peer_ip, "127.0.0.1");
+    else
+        net_address_format_ip(&r->peer, s->peer_ip);
     struct submit_op *op = &s->submit;
     op->done = on_submitted;
     op->credential = credential;

@@ -14,6 +14,7 @@
 #include <string.h>
 
 #include "queue/body.h"
+#include "queue/index.h"
 #include "queue/job.h"
 #include "queue/lease.h"
 #include "queue/schedule.h"
@@ -40,7 +41,7 @@ struct queue_commit_state {
     struct queue_commit_op *op; /* NULL: the client is gone */
     struct msg_id id;
     struct body body;
-    struct buf record;
+    struct buf record, properties;
     struct commit_delivery *deliveries;
     unsigned delivery_count, scheduled, left;
     bool has_key;
@@ -72,6 +73,7 @@ state_free(struct queue_commit_state *s)
     deferred_cancel(&s->at_once);
     deferred_cancel(&s->leave);
     buf_fini(&s->record);
+    buf_fini(&s->properties);
     body_fini(&s->body);
     free(s->deliveries);
     free(s->chunks);
@@ -330,7 +332,8 @@ add_keys(struct queue_commit_state *s)
                          key_of_part(p, KEY_LEASE),
                          key_of_part(p, KEY_HIST),
                          s->has_key ? key_of_idempotency(p, s->key_digest)
-                                    : key_of_tombstone(s->id)};
+                                    : key_of_tombstone(s->id),
+                         key_of_part(p, KEY_IDX)};
     unsigned chunks = s->body.info.chunks;
     link_cmd_script(&s->cmd, SCRIPT_CALL_COMMIT, (unsigned)ARRAY_LEN(keys) + s->scheduled + chunks);
     for (size_t i = 0; i < ARRAY_LEN(keys); i++)
@@ -381,6 +384,7 @@ commit_script(struct queue_commit_state *s)
     link_arg(c, s->has_key ? slice_from(s->request_digest, sizeof s->request_digest) : SLICE_NONE);
     link_arg_int(c, (int64_t)s->q->cfg.idempotency_ttl_ms);
     link_arg(c, buf_slice(&s->record));
+    link_arg(c, buf_slice(&s->properties));
     add_deliveries(s);
     link_cmd_start(c);
 }
@@ -428,7 +432,8 @@ encode(struct queue_commit_state *s, const struct queue_message *m)
 {
     size_t total = 0;
     if (m->delivery_count > QUEUE_DELIVERIES_MAX ||
-        !record_add_message(&s->record, m, &s->body.info))
+        !record_add_message(&s->record, m, &s->body.info) ||
+        !index_add_properties(&s->properties, m))
         return false;
     for (unsigned i = 0; i < m->delivery_count; i++) {
         if (!encode_delivery(s, m, i))
@@ -487,6 +492,7 @@ queue_commit_start(struct queue_commit_op *op, struct queue *q)
         buf_init(&s->deliveries[i].lane, KEY_LANE_MAX);
     }
     buf_init(&s->record, QUEUE_RECORD_MAX);
+    buf_init(&s->properties, QUEUE_RECORD_MAX);
     deferred_init(&s->at_once, q->loop, on_at_once);
     deferred_init(&s->leave, q->loop, on_leave);
     timer_init(&s->unknown, q->loop, on_unknown_for_long);

@@ -43,7 +43,7 @@ static void
 trim_send(struct trim *t, const struct redisReply *ids)
 {
     struct partition *p = t->p;
-    struct key hist = key_of_part(p->number, KEY_HIST), stat = key_of_part(p->number, KEY_STAT);
+    static const enum key_part PARTS[] = {KEY_HIST, KEY_STAT, KEY_IDX};
     struct msg_id id[QUEUE_TRIM_BATCH];
     unsigned n = 0;
     for (size_t i = 0; i < resp_count(ids) && n < QUEUE_TRIM_BATCH; i++)
@@ -54,9 +54,11 @@ trim_send(struct trim *t, const struct redisReply *ids)
         return;
     }
     queue_cmd_init(&t->cmd, p->q, p->number, on_trimmed);
-    link_cmd_script(&t->cmd, SCRIPT_CALL_TRIM, 2 + n);
-    link_arg(&t->cmd, key_slice(&hist));
-    link_arg(&t->cmd, key_slice(&stat));
+    link_cmd_script(&t->cmd, SCRIPT_CALL_TRIM, (unsigned)ARRAY_LEN(PARTS) + n);
+    for (size_t i = 0; i < ARRAY_LEN(PARTS); i++) {
+        struct key k = key_of_part(p->number, PARTS[i]);
+        link_arg(&t->cmd, key_slice(&k));
+    }
     for (unsigned i = 0; i < n; i++) {
         struct key m = key_of_message(id[i]);
         link_arg(&t->cmd, key_slice(&m));

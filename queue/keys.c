@@ -8,8 +8,9 @@
 #include "relay/sys/base/limits.h"
 
 static const char *const PARTS[] = {
-    [KEY_LEASE] = "lease", [KEY_DUE] = "due",   [KEY_INFLIGHT] = "inflight", [KEY_NDR] = "ndr",
-    [KEY_OUT] = "out",     [KEY_HIST] = "hist", [KEY_STAT] = "stat",         [KEY_BAD] = "bad",
+    [KEY_LEASE] = "lease", [KEY_DUE] = "due", [KEY_INFLIGHT] = "inflight",
+    [KEY_NDR] = "ndr",     [KEY_OUT] = "out", [KEY_HIST] = "hist",
+    [KEY_STAT] = "stat",   [KEY_BAD] = "bad", [KEY_IDX] = "idx",
 };
 
 struct slice

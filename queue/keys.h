@@ -25,6 +25,7 @@ enum key_part {
     KEY_HIST,
     KEY_STAT,
     KEY_BAD,
+    KEY_IDX,
 };
 
 struct key {

@@ -47,7 +47,7 @@ lookup_judge(struct queue_lookup_op *op, const struct redisReply *r)
     struct record_body body;
     struct queue_message *m = arena_alloc(op->arena, sizeof *m);
     enum message_read got = m != NULL ? message_read(r, op->arena, m, &body) : MESSAGE_TOO_LARGE;
-    if (got == MESSAGE_OK && slice_eq(m->tenant, op->tenant))
+    if (got == MESSAGE_OK && (op->tenant.n == 0 || slice_eq(m->tenant, op->tenant)))
         op->message = m;
     else if (got == MESSAGE_TOO_LARGE)
         err_set(&op->err, ERR_FULL, "lookup: the answer is larger than its budget");

@@ -14,6 +14,7 @@
 
 #include "queue/body.h"
 #include "queue/history.h"
+#include "queue/index.h"
 #include "queue/message.h"
 #include "queue/quarantine.h"
 #include "queue/schedule.h"
@@ -108,9 +109,11 @@ read_targets(struct queue_notice *n)
         return false;
     n->targets = arena_alloc(&n->arena, n->target_count * sizeof *n->targets);
     for (unsigned i = 0; n->targets != NULL && i < n->target_count; i++) {
-        if (list[i] >= n->message.deliveries[delivery].target_count)
+        uint32_t target = list[i] & ~(uint32_t)RECORD_DEBT_WAITING;
+        if (target >= n->message.deliveries[delivery].target_count)
             return false;
-        n->targets[i] = (struct queue_notice_target){.delivery = delivery, .target = list[i]};
+        n->targets[i] = (struct queue_notice_target){
+            .delivery = delivery, .target = target, .waiting = target != list[i]};
     }
     return n->targets != NULL;
 }
@@ -278,7 +281,7 @@ struct queue_notice_state {
     struct queue_notice *n;
     struct queue *q;
     struct body body;
-    struct buf record, delivery_record;
+    struct buf record, delivery_record, properties;
     struct key lane;
     int64_t due_unix_ms; /* 0: not scheduled */
     struct pay_chunk *chunks;
@@ -297,6 +300,7 @@ pay_end(struct queue_notice_state *s, bool gone)
     body_fini(&s->body);
     buf_fini(&s->record);
     buf_fini(&s->delivery_record);
+    buf_fini(&s->properties);
     free(s->chunks);
     notice_free(s->n);
     s->q->outcomes--;
@@ -338,7 +342,8 @@ add_keys(struct queue_notice_state *s)
                          key_of_part(p, KEY_LEASE),
                          key_of_part(p, KEY_DUE),
                          m != NULL ? key_of_message(id) : key_of_tombstone(id),
-                         key_of_queue(p, key_slice(&s->lane))};
+                         key_of_queue(p, key_slice(&s->lane)),
+                         key_of_part(p, KEY_IDX)};
     link_cmd_script(&s->cmd, SCRIPT_CALL_NOTICE,
                     (unsigned)ARRAY_LEN(keys) + chunks + n->info.chunks);
     for (size_t i = 0; i < ARRAY_LEN(keys); i++)
@@ -374,6 +379,7 @@ add_new_message(struct queue_notice_state *s)
     else
         link_arg_str(c, "");
     link_arg(c, key_slice(&s->lane));
+    link_arg(c, buf_slice(&s->properties));
     buf_fini(&inline_body);
     for (unsigned i = 0; i < s->n->target_count; i++) {
         struct buf field;
@@ -404,7 +410,7 @@ pay_script(struct queue_notice_state *s)
     } else {
         link_arg_str(c, "");
         link_arg_int(c, 0);
-        for (int i = 0; i < 6; i++)
+        for (int i = 0; i < 7; i++)
             link_arg_str(c, "");
     }
     link_cmd_start(c);
@@ -456,6 +462,7 @@ on_packed(struct body *b)
     d.due_unix_ms = s->due_unix_ms;
     BUG_ON(!record_add_message(&s->record, m, &b->info) ||
            !record_add_delivery(&s->delivery_record, &d, 1) ||
+           !index_add_properties(&s->properties, m) ||
            !key_lane(m->klass, d.next_hop, m->tenant, &s->lane));
     FAILPOINT("notice.before-commit");
     pay_chunks(s);
@@ -475,6 +482,7 @@ queue_notice_commit_start(struct queue_notice_op *op, struct queue *q, struct qu
     q->outcomes++;
     buf_init(&s->record, QUEUE_RECORD_MAX);
     buf_init(&s->delivery_record, QUEUE_RECORD_MAX);
+    buf_init(&s->properties, QUEUE_RECORD_MAX);
     if (m == NULL)
         pay_script(s);
     else if (body_pack(&s->body, q->loop, &op->content, on_packed))

@@ -60,6 +60,7 @@ struct queue_target {
     uint32_t attempts;
     bool uncertain;     /* some attempt may have delivered it; stays true */
     bool notice_owed;   /* in: set by the consumer before finish, see there */
+    bool delay_told;    /* the consumer's mark: a notice was owed while it waited; stays true */
     bool has_notice_id; /* a notice was enqueued for it */
     struct msg_id notice_id;
 };
@@ -82,7 +83,8 @@ struct queue_message {
     enum queue_class klass;
     int64_t created_unix_ms;
     uint64_t size_bytes;
-    struct slice envelope; /* opaque */
+    struct slice envelope;  /* opaque */
+    struct slice submitter; /* who handed it in; at most QUEUE_SUBMITTER_MAX, may be empty */
     struct queue_delivery *deliveries;
     unsigned delivery_count;
 };
@@ -233,11 +235,12 @@ bool queue_job_may_send_dot(const struct queue *q, const struct queue_job *job);
  * The outcome. In the job's delivery the consumer has set state, attempts,
  * uncertain and reply of its targets; targets not terminal are scheduled for
  * retry_at. notice_owed marks targets for which a notice (NDR) is due: it is
- * recorded in the same script. The job is consumed. An intent is not required
- * (expired, no route): then the outcome counts only while nobody attempts the
- * delivery. Targets left HELD are not scheduled. While Redis is away the outcome is kept in memory
- * and written later; done comes when it is durable or known to be void (somebody else has finished
- * the delivery).
+ * recorded in the same script, for targets that are not terminal too (then the
+ * consumer sets delay_told, so that it is owed once). The job is consumed. An intent is not
+ * required (expired, no route): then the outcome counts only while nobody attempts the delivery.
+ * Targets left HELD are not scheduled. While Redis is away the outcome is kept in memory and
+ * written later; done comes when it is durable or known to be void (somebody else has finished the
+ * delivery).
  */
 struct queue_finish_op {
     void (*done)(struct queue_finish_op *op);
@@ -262,6 +265,7 @@ const struct content *queue_notice_content(const struct queue_notice *n);
 /* The targets to report: pairs of delivery and target index. */
 struct queue_notice_target {
     unsigned delivery, target;
+    bool waiting; /* it was not terminal when the notice fell due; by now it may be */
 };
 unsigned queue_notice_targets(const struct queue_notice *n, const struct queue_notice_target **out);
 
@@ -282,7 +286,7 @@ void queue_notice_commit_start(struct queue_notice_op *op, struct queue *q, stru
 struct queue_lookup_op {
     void (*done)(struct queue_lookup_op *op);
     struct msg_id id;
-    struct slice tenant;           /* another tenant's message is not found */
+    struct slice tenant;           /* another's message is not found; empty: anybody's is */
     struct arena *arena;           /* in: where the answer goes */
     struct queue_message *message; /* out: NULL when not found */
     struct err err; /* ERR_NONE, ERR_NOT_FOUND, ERR_AWAY, ERR_FULL, ERR_BAD (record broken) */

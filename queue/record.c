@@ -80,17 +80,18 @@ cut_field(struct slice *in, size_t max, struct slice *out)
 }
 
 /* ---- message: version, class, flags, id, created, size, stored, chunks,
- *      deliveries, tenant, envelope ------------------------------------------ */
+ *      deliveries, tenant, envelope; from version 2 submitter ----------------- */
 
 bool
 record_add_message(struct buf *b, const struct queue_message *m, const struct record_body *body)
 {
-    return add_u8(b, RECORD_VERSION) && add_u8(b, (unsigned)m->klass) &&
-           add_u8(b, body->compressed) && buf_add(b, slice_from(m->id.b, sizeof m->id.b)) &&
-           add_time(b, m->created_unix_ms) && frame_add_u64(b, m->size_bytes) &&
-           frame_add_u64(b, body->stored_bytes) && frame_add_u32(b, body->chunks) &&
-           frame_add_u32(b, m->delivery_count) && frame_add_bytes(b, m->tenant) &&
-           frame_add_bytes(b, m->envelope);
+    return m->submitter.n <= QUEUE_SUBMITTER_MAX && add_u8(b, RECORD_MESSAGE_VERSION) &&
+           add_u8(b, (unsigned)m->klass) && add_u8(b, body->compressed) &&
+           buf_add(b, slice_from(m->id.b, sizeof m->id.b)) && add_time(b, m->created_unix_ms) &&
+           frame_add_u64(b, m->size_bytes) && frame_add_u64(b, body->stored_bytes) &&
+           frame_add_u32(b, body->chunks) && frame_add_u32(b, m->delivery_count) &&
+           frame_add_bytes(b, m->tenant) && frame_add_bytes(b, m->envelope) &&
+           frame_add_bytes(b, m->submitter);
 }
 
 static bool
@@ -107,14 +108,16 @@ record_read_message(struct slice rec, struct queue_message *m, struct record_bod
 {
     struct queue_message out = {.deliveries = m->deliveries};
     struct record_body stored;
-    unsigned klass;
+    unsigned version, klass;
     uint32_t deliveries;
-    bool ok = cut_version(&rec) && cut_below(&rec, QUEUE_BULK + 1, &klass) &&
-              cut_flag(&rec, &stored.compressed) && cut_fixed(&rec, out.id.b, sizeof out.id.b) &&
-              cut_time(&rec, &out.created_unix_ms) && frame_cut_u64(&rec, &out.size_bytes) &&
-              frame_cut_u64(&rec, &stored.stored_bytes) && frame_cut_u32(&rec, &stored.chunks) &&
-              frame_cut_u32(&rec, &deliveries) && cut_field(&rec, QUEUE_FIELD_MAX, &out.tenant) &&
-              cut_field(&rec, QUEUE_FIELD_MAX, &out.envelope) && rec.n == 0;
+    bool ok = cut_below(&rec, RECORD_MESSAGE_VERSION + 1, &version) && version > 0 &&
+              cut_below(&rec, QUEUE_BULK + 1, &klass) && cut_flag(&rec, &stored.compressed) &&
+              cut_fixed(&rec, out.id.b, sizeof out.id.b) && cut_time(&rec, &out.created_unix_ms) &&
+              frame_cut_u64(&rec, &out.size_bytes) && frame_cut_u64(&rec, &stored.stored_bytes) &&
+              frame_cut_u32(&rec, &stored.chunks) && frame_cut_u32(&rec, &deliveries) &&
+              cut_field(&rec, QUEUE_FIELD_MAX, &out.tenant) &&
+              cut_field(&rec, QUEUE_FIELD_MAX, &out.envelope) &&
+              (version == 1 || cut_field(&rec, QUEUE_SUBMITTER_MAX, &out.submitter)) && rec.n == 0;
     if (!ok || deliveries > QUEUE_DELIVERIES_MAX || !body_is_plausible(&stored, out.size_bytes))
         return false;
     out.klass = (enum queue_class)klass;
@@ -127,23 +130,29 @@ record_read_message(struct slice rec, struct queue_message *m, struct record_bod
 /* ---- delivery: version, revision, finished, due, expires, attempts, crashes,
  *      next hop, targets ------------------------------------------------------ */
 
+enum { TARGET_UNCERTAIN = 1, TARGET_DELAY_TOLD = 2, TARGET_FLAGS_END = 4 };
+
 static bool
 add_target(struct buf *b, const struct queue_target *t)
 {
-    return add_u8(b, (unsigned)t->state) && add_u8(b, t->uncertain) &&
-           frame_add_u32(b, t->attempts) && frame_add_bytes(b, t->address) &&
-           frame_add_bytes(b, t->options) && frame_add_bytes(b, t->reply);
+    unsigned flags =
+        (t->uncertain ? TARGET_UNCERTAIN : 0u) | (t->delay_told ? TARGET_DELAY_TOLD : 0u);
+    return add_u8(b, (unsigned)t->state) && add_u8(b, flags) && frame_add_u32(b, t->attempts) &&
+           frame_add_bytes(b, t->address) && frame_add_bytes(b, t->options) &&
+           frame_add_bytes(b, t->reply);
 }
 
 static bool
 cut_target(struct slice *in, struct queue_target *t)
 {
-    unsigned state;
-    bool ok = cut_below(in, QUEUE_CANCELLED + 1, &state) && cut_flag(in, &t->uncertain) &&
-              frame_cut_u32(in, &t->attempts) && cut_field(in, QUEUE_FIELD_MAX, &t->address) &&
-              cut_field(in, QUEUE_FIELD_MAX, &t->options) &&
-              cut_field(in, QUEUE_FIELD_MAX, &t->reply);
+    unsigned state, flags = 0;
+    bool ok =
+        cut_below(in, QUEUE_CANCELLED + 1, &state) && cut_below(in, TARGET_FLAGS_END, &flags) &&
+        frame_cut_u32(in, &t->attempts) && cut_field(in, QUEUE_FIELD_MAX, &t->address) &&
+        cut_field(in, QUEUE_FIELD_MAX, &t->options) && cut_field(in, QUEUE_FIELD_MAX, &t->reply);
     t->state = ok ? (enum queue_state)state : QUEUE_QUEUED;
+    t->uncertain = flags & TARGET_UNCERTAIN;
+    t->delay_told = flags & TARGET_DELAY_TOLD;
     return ok;
 }
 
@@ -238,6 +247,13 @@ record_read_attempt(struct slice rec, struct record_attempt *a)
 
 /* ---- debt: version, delivery, count, targets ------------------------------- */
 
+static uint32_t
+debt_of(const struct queue_delivery *d, unsigned target)
+{
+    bool waiting = !queue_state_is_terminal(d->targets[target].state);
+    return target | (waiting ? RECORD_DEBT_WAITING : 0u);
+}
+
 bool
 record_add_debt(struct buf *b, unsigned delivery, const struct queue_delivery *d, const bool *owed)
 {
@@ -247,7 +263,7 @@ record_add_debt(struct buf *b, unsigned delivery, const struct queue_delivery *d
     bool ok = add_u8(b, RECORD_VERSION) && frame_add_u32(b, delivery) && frame_add_u32(b, count);
     for (unsigned i = 0; ok && i < d->target_count; i++)
         if (owed[i])
-            ok = frame_add_u32(b, i);
+            ok = frame_add_u32(b, debt_of(d, i));
     return ok;
 }
 
@@ -263,7 +279,8 @@ record_read_debt(struct slice rec, struct arena *a, unsigned *delivery, uint32_t
     if (list == NULL)
         return false;
     for (unsigned i = 0; i < n; i++)
-        if (!frame_cut_u32(&rec, &list[i]) || list[i] >= QUEUE_TARGETS_MAX)
+        if (!frame_cut_u32(&rec, &list[i]) ||
+            (list[i] & ~(uint32_t)RECORD_DEBT_WAITING) >= QUEUE_TARGETS_MAX)
             return false;
     *delivery = index;
     *targets = list;
@@ -293,8 +310,10 @@ merge_target(struct queue_target *current, struct queue_target *mine, bool old, 
     current->uncertain |= mine->uncertain;
     if (mine->attempts > current->attempts)
         current->attempts = mine->attempts;
-    if (decided)
+    bool delay_only = !queue_state_is_terminal(mine->state);
+    if (decided || (delay_only && current->delay_told))
         mine->notice_owed = false;
+    current->delay_told |= mine->delay_told;
     if (decided && fact) {
         current->uncertain = true;
         return true;

@@ -14,7 +14,12 @@
 #include "relay/sys/base/arena.h"
 #include "relay/sys/base/buf.h"
 
-enum { RECORD_VERSION = 1, RECORD_REVISION_BYTES = 8, RECORD_ATTEMPT_ID_BYTES = 16 };
+enum {
+    RECORD_VERSION = 1,
+    RECORD_MESSAGE_VERSION = 2, /* 1 had no submitter and is still read */
+    RECORD_REVISION_BYTES = 8,
+    RECORD_ATTEMPT_ID_BYTES = 16,
+};
 
 /* How the bytes of a message are stored. */
 struct record_body {
@@ -53,10 +58,12 @@ enum { RECORD_ATTEMPT_BYTES = 1 + RECORD_ATTEMPT_ID_BYTES + QUEUE_OWNER_BYTES + 
 bool record_add_attempt(struct buf *b, const struct record_attempt *a);
 bool record_read_attempt(struct slice rec, struct record_attempt *a);
 
-/* What `ndr` holds: the targets of one delivery for which a notice is owed. */
+/* What `ndr` holds: the targets of one delivery for which a notice is owed, with
+ * RECORD_DEBT_WAITING where the target is not terminal. */
+enum { RECORD_DEBT_WAITING = 1 << 30 };
 bool record_add_debt(struct buf *b, unsigned delivery, const struct queue_delivery *d,
                      const bool *owed);
-/* targets: in the arena. */
+/* targets: in the arena, with their marks. */
 bool record_read_debt(struct slice rec, struct arena *a, unsigned *delivery, uint32_t **targets,
                       unsigned *count);
 
@@ -66,7 +73,8 @@ bool record_read_debt(struct slice rec, struct arena *a, unsigned *delivery, uin
  * that is not; where both are terminal the recorded one stays, and the target
  * counts as sent twice (uncertain). Returns how many targets were both.
  * old[i]: that target was terminal before mine's attempt began: no news.
- * mine->targets[i].notice_owed is cleared where the record had decided already.
+ * mine->targets[i].notice_owed is cleared where the record had decided already,
+ * or has told of the same delay.
  * The two must have the same targets; otherwise -1 and nothing changed.
  */
 int record_merge(struct queue_delivery *current, struct queue_delivery *mine, const bool *old,

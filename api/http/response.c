@@ -14,6 +14,7 @@ static const struct {
     const char *text;
 } STATUS[] = {
     {200, "OK"},
+    {201, "Created"},
     {202, "Accepted"},
     {204, "No Content"},
     {400, "Bad Request"},
@@ -46,6 +47,23 @@ http_status_text(unsigned status)
     return "";
 }
 
+static bool
+only_reads(const struct http_request *r)
+{
+    return slice_eq(r->head.method, SLICE("GET")) || slice_eq(r->head.method, SLICE("HEAD"));
+}
+
+/* What operators change, and which of them, whether they wait for the answer or
+ * not. */
+static void
+log_operator(const struct http_request *r, unsigned status)
+{
+    if (r->admin && !only_reads(r))
+        LOG(LOG_NOTICE, "http.operator", LF_STR("request", r->id), LF_U("uid", r->peer_uid),
+            LF_S("method", r->head.method), LF_S("path", r->head.path),
+            LF_S("query", r->head.query), LF_U("status", status));
+}
+
 static void
 count(const struct http_request *r, unsigned status)
 {
@@ -54,7 +72,7 @@ count(const struct http_request *r, unsigned status)
     if (status / 100 == 2 || status / 100 == 4 || status / 100 == 5)
         metrics_add(BY_CLASS[status / 100], 1);
     /* Polling (health, metrics, a status) would drown everything else. */
-    bool reads = !slice_eq(r->head.method, SLICE("POST"));
+    bool reads = only_reads(r);
     LOG(reads && status < 400 ? LOG_DEBUG : LOG_INFO, "http.request", LF_STR("request", r->id),
         LF_S("method", r->head.method), LF_S("path", r->head.path), LF_U("status", status),
         LF_U("us", clock_mono_us() - r->started_us));
@@ -97,6 +115,7 @@ http_respond(struct http_request *r, const struct http_reply *reply)
 {
     struct http_connection *c = r->connection;
     BUG_ON(reply->extra_count > ARRAY_LEN(reply->extra));
+    log_operator(r, reply->status);
     if (c == NULL) {
         LOG(LOG_INFO, "http.client-gone", LF_STR("request", r->id), LF_S("path", r->head.path));
         request_free(r);

@@ -50,15 +50,16 @@ on_accept(void *owner, struct stream *stream)
     stream_close(stream);
 }
 
-int
-http_server_listen(struct http_server *s, int fd, struct err *err)
+static int
+listen_on(struct http_server *s, int fd, bool control, const struct net_proxies *proxies,
+          struct err *err)
 {
     if (s->listener_count == LISTENERS_MAX) {
         close(fd);
         return err_set(err, ERR_FULL, "http: more than %d listeners", LISTENERS_MAX);
     }
     struct http_listener *l = &s->listeners[s->listener_count];
-    *l = (struct http_listener){.server = s};
+    *l = (struct http_listener){.server = s, .control = control};
     if (net_bound_address(fd, &l->bound, err) != 0) {
         close(fd);
         return err_context(err, "http");
@@ -66,8 +67,22 @@ http_server_listen(struct http_server *s, int fd, struct err *err)
     l->listener = listener_open(s->loop, fd, HTTP_INPUT_MAX, on_accept, l, err);
     if (l->listener == NULL)
         return err_context(err, "http");
+    listener_trust_proxies(l->listener, proxies);
     s->listener_count++;
     return 0;
+}
+
+int
+http_server_listen(struct http_server *s, int fd, const struct net_proxies *proxies,
+                   struct err *err)
+{
+    return listen_on(s, fd, false, proxies, err);
+}
+
+int
+http_server_listen_control(struct http_server *s, int fd, struct err *err)
+{
+    return listen_on(s, fd, true, NULL, err);
 }
 
 static void
@@ -171,6 +186,7 @@ struct http_request *
 request_new(struct http_connection *c)
 {
     struct http_server *s = c->server;
+    uint32_t uid;
     struct http_request *r = calloc(1, sizeof *r);
     BUG_ON(r == NULL);
     arena_init(&r->arena, HTTP_REQUEST_ARENA_MAX);
@@ -178,9 +194,12 @@ request_new(struct http_connection *c)
     id_format(id_new(0), r->id);
     r->peer = *stream_peer(c->stream);
     r->peer_is_loopback = net_address_is_loopback(&r->peer);
+    r->admin = c->from->control;
+    r->peer_uid = stream_peer_user(c->stream, &uid) ? (int64_t)uid : -1;
     r->app = s->cfg.app;
     r->server = s;
     r->connection = c;
+    r->memory = s->cfg.config != NULL ? config_hold(s->cfg.config->memory) : NULL;
     r->started_us = clock_mono_us();
     s->requests++;
     return r;
@@ -191,6 +210,7 @@ request_free(struct http_request *r)
 {
     r->server->requests--;
     r->server->body_bytes -= r->body_counted;
+    config_let_go(&r->memory);
     buf_fini(&r->body);
     arena_fini(&r->arena);
     free(r);

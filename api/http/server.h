@@ -20,11 +20,13 @@
 #include "relay/sys/base/buf.h"
 #include "relay/sys/base/err.h"
 #include "relay/sys/base/id.h"
+#include "relay/sys/config/config.h"
 #include "relay/sys/net/loop.h"
 #include "relay/sys/net/stream.h"
 
 struct http_server;
 struct http_connection;
+struct net_proxies;
 
 struct http_request {
     struct head head;
@@ -34,12 +36,17 @@ struct http_request {
     char id[ID_TEXT_BYTES + 1]; /* stands in X-Request-Id, in problems and in the log */
     bool peer_is_loopback;
     struct net_address peer;
+    /* An operator asks: no key is needed and nothing is another tenant's. Set for
+     * what comes by the control socket; later perhaps by the route's admit. */
+    bool admin;
+    int64_t peer_uid; /* who that is on this machine; -1: not known */
     const struct http_route *route;
     void *app;
     /* The handler's. on_gone may be NULL; the handler answers in any case. */
     void (*on_gone)(struct http_request *r);
     void *state;
     /* The server's. */
+    struct config_generation *memory; /* of credentials and strings that the handler keeps */
     struct http_server *server;
     struct http_connection *connection; /* NULL: the client is gone */
     char allow_text[64];
@@ -63,14 +70,20 @@ struct http_server_config {
     unsigned route_count;
     void *app;            /* http_request.app */
     const char *hostname; /* a name that Host may have besides loopback; NULL: none */
+    /* Its generation is held for each request; NULL: none. */
+    const struct config *config;
     /* Answers what the server itself refuses: status, a stable code in snake
      * case and a sentence. It must answer before it returns. */
     void (*refuse)(struct http_request *r, unsigned status, const char *code, const char *detail);
 };
 
 struct http_server *http_server_new(struct loop *l, const struct http_server_config *cfg);
-/* Takes the listening descriptor over. */
-int http_server_listen(struct http_server *s, int fd, struct err *err);
+/* Takes the listening descriptor over. proxies: as for listener_trust_proxies(). */
+int http_server_listen(struct http_server *s, int fd, const struct net_proxies *proxies,
+                       struct err *err);
+/* The same for the control socket, a unix socket that only operators can open:
+ * its requests are `admin`, and their Host is not looked at. */
+int http_server_listen_control(struct http_server *s, int fd, struct err *err);
 /* Accepts no more, closes idle connections; requests under way are answered
  * with "Connection: close". */
 void http_server_drain(struct http_server *s);

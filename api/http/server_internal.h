@@ -8,12 +8,13 @@
 #include "relay/sys/base/sm.h"
 #include "relay/sys/net/listener.h"
 
-enum { LISTENERS_MAX = 8 };
+enum { LISTENERS_MAX = 9 }; /* addresses, and the control socket */
 
 struct http_listener {
     struct http_server *server;
     struct listener *listener;
     struct net_address bound;
+    bool control; /* http_server_listen_control() */
 };
 
 struct http_server {

@@ -96,7 +96,7 @@ write_subject(struct writer *w, struct slice subject)
 }
 
 static void
-write_message(struct buf *out, const struct queue_message *m)
+write_message(struct buf *out, const struct queue_message *m, bool with_tenant)
 {
     char id[ID_TEXT_BYTES + 1];
     struct envelope e;
@@ -107,6 +107,8 @@ write_message(struct buf *out, const struct queue_message *m)
     writer_init(&w, out);
     writer_open(&w, NULL, '{');
     writer_string(&w, "id", slice_str(id));
+    if (with_tenant)
+        writer_string(&w, "tenant", m->tenant);
     writer_string(&w, "status", slice_str(queue_state_name(state_of(m))));
     writer_string(&w, "from", e.reverse_path);
     write_subject(&w, e.subject);
@@ -133,7 +135,7 @@ on_found(struct queue_lookup_op *op)
     if (op->err.code == ERR_NONE && op->message != NULL) {
         struct buf body;
         buf_init(&body, API_ANSWER_MAX);
-        write_message(&body, op->message);
+        write_message(&body, op->message, s->request->admin);
         api_respond_json(s->request, 200, &body);
     } else if (op->err.code == ERR_NOT_FOUND || op->err.code == ERR_NONE) {
         say_not_found(s->request);
@@ -161,12 +163,10 @@ void
 messages_get(struct http_request *r)
 {
     const struct api *a = r->app;
-    const struct config_credential *credential = api_credential(r);
+    struct slice tenant;
     struct msg_id id;
-    if (credential == NULL) {
-        problem_say(r, 401, "unauthorized", "the key is not known any more");
+    if (!api_scope_tenant(r, &tenant))
         return;
-    }
     if (!id_parse(r->path_arg, &id)) {
         say_not_found(r);
         return;
@@ -175,8 +175,8 @@ messages_get(struct http_request *r)
     BUG_ON(s == NULL);
     s->request = r;
     arena_init(&s->arena, API_MESSAGE_ARENA_MAX);
-    s->lookup = (struct queue_lookup_op){
-        .done = on_found, .id = id, .tenant = slice_str(credential->tenant), .arena = &s->arena};
+    s->lookup =
+        (struct queue_lookup_op){.done = on_found, .id = id, .tenant = tenant, .arena = &s->arena};
     r->state = s;
     r->on_gone = on_gone;
     queue_lookup_start(&s->lookup, a->parts.queue);

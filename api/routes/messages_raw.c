@@ -163,7 +163,7 @@ static const struct submission_kind KIND = {compile, finish, raw_free};
 bool
 messages_raw_admit(struct http_request *r)
 {
-    return api_admit_key(r) && api_admit_type(r, "message/");
+    return api_admit_sender(r) && api_admit_type(r, "message/");
 }
 
 void

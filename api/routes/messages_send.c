@@ -59,7 +59,7 @@ static const struct submission_kind KIND = {compile, finish, send_free};
 bool
 messages_send_admit(struct http_request *r)
 {
-    return api_admit_key(r) && api_admit_type(r, "application/json");
+    return api_admit_sender(r) && api_admit_type(r, "application/json");
 }
 
 void

@@ -1,6 +1,6 @@
 -- Helpers in front of every script. Records: byte 1 version; a delivery has its
 -- revision in bytes 2 to 9 and "finished" in byte 10; an attempt has its id in
--- bytes 2 to 17.
+-- bytes 2 to 17, a message in bytes 4 to 19.
 local call = redis.call
 local function revision(rec) return string.sub(rec, 2, 9) end
 local function finished(rec) return string.byte(rec, 10) == 1 end
@@ -35,4 +35,29 @@ local function add_left(message, delta, stat, hist, now, id, chunk1, chunks)
   call('HINCRBY', stat, 'live', -1)
   call('HINCRBY', stat, 'hbytes', call('HGET', message, 'hs') or 0)
 end
+-- The index: a member for each property of a message, which is 9 bytes; then the
+-- 16 bytes of its id. In steps, because a call takes a bounded number of values.
+local INDEX_ENTRY = 128 -- bytes that a member costs Redis, about
+local function index_each(properties, id, step, run)
+  for i = 1, #properties, 9 * step do
+    local members = {}
+    for j = i, math.min(i + 9 * step, #properties) - 1, 9 do
+      members[#members + 1] = string.sub(properties, j, j + 8) .. id
+    end
+    run(members)
+  end
+end
+local function index_put(idx, properties, id)
+  index_each(properties, id, 1000, function(members)
+    local args = {}
+    for i = 1, #members do args[2 * i - 1], args[2 * i] = 0, members[i] end
+    call('ZADD', idx, unpack(args))
+  end)
+end
+local function index_drop(idx, properties, id)
+  index_each(properties, id, 1000, function(members) call('ZREM', idx, unpack(members)) end)
+end
+-- What a message costs, for the history's account.
+local function index_bytes(properties) return #properties + #properties / 9 * INDEX_ENTRY end
+local function message_id(record) return string.sub(record, 4, 19) end
 local function history(stat) return tonumber(call('HGET', stat, 'hbytes') or 0) end

@@ -38,7 +38,6 @@ struct credentials {
     struct loop *loop;
     const struct config *config;
     uint8_t mac_key[32]; /* of this process, never stored */
-    const char *dummy_setting;
     struct verified verified[CREDENTIAL_CACHE_SLOTS];
     unsigned checks; /* not done yet, or their hash is still running */
     bool freed;
@@ -48,6 +47,7 @@ struct credential_check_state {
     struct work_op work;
     struct deferred soon;
     struct credentials *cs;
+    struct config_generation *memory;           /* of what follows */
     struct credential_check_op *op;             /* NULL once cancelled and told */
     const struct config_credential *credential; /* NULL: unknown user */
     const char *setting;                        /* stored hash, or the dummy's */
@@ -67,6 +67,16 @@ text_or_empty(const char *s)
     return s != NULL ? s : "";
 }
 
+/* What an unknown user costs is what the first known one costs. */
+static const char *
+dummy_setting(const struct config *c)
+{
+    for (unsigned i = 0; i < c->credential_count; i++)
+        if (text_or_empty(c->credentials[i].password_hash)[0] != '\0')
+            return c->credentials[i].password_hash;
+    return DUMMY_SETTING;
+}
+
 struct credentials *
 credentials_new(struct loop *l, const struct config *c)
 {
@@ -74,12 +84,6 @@ credentials_new(struct loop *l, const struct config *c)
     BUG_ON(cs == NULL);
     cs->loop = l;
     cs->config = c;
-    cs->dummy_setting = DUMMY_SETTING;
-    for (unsigned i = 0; i < c->credential_count; i++)
-        if (text_or_empty(c->credentials[i].password_hash)[0] != '\0') {
-            cs->dummy_setting = c->credentials[i].password_hash;
-            break;
-        }
     random_bytes(cs->mac_key, sizeof cs->mac_key);
     return cs;
 }
@@ -157,6 +161,7 @@ state_free(struct credential_check_state *st)
     if (st->crypt != NULL)
         OPENSSL_cleanse(st->crypt, sizeof *st->crypt);
     free(st->crypt);
+    config_let_go(&st->memory);
     free(st);
     cs->checks--;
     credentials_free_when_idle(cs);
@@ -169,8 +174,10 @@ state_tell(struct credential_check_state *st)
     struct credential_check_op *op = st->op;
     st->op = NULL;
     op->state = NULL;
-    op->result = st->result;
-    op->credential = st->result == CREDENTIAL_OK ? st->credential : NULL;
+    op->credential = st->result == CREDENTIAL_OK ? credential_renew(st->cs, st->credential) : NULL;
+    /* Removed or changed by a reload while the hash was computed: wrong now. */
+    op->result =
+        st->result == CREDENTIAL_OK && op->credential == NULL ? CREDENTIAL_WRONG : st->result;
     if (!st->working)
         state_free(st);
     op->done(op);
@@ -252,8 +259,10 @@ credential_check_start(struct credential_check_op *op, struct credentials *cs, s
     op->state = st;
     op->credential = NULL;
     deferred_init(&st->soon, cs->loop, on_soon);
+    st->memory = config_hold(cs->config->memory);
     st->credential = find_user(cs->config, user, password);
-    st->setting = st->credential != NULL ? st->credential->password_hash : cs->dummy_setting;
+    st->setting =
+        st->credential != NULL ? st->credential->password_hash : dummy_setting(cs->config);
     mac_of(cs, user, password, st->setting, st->mac);
     if (st->credential != NULL && verified_before(cs, st->mac)) {
         tell_soon(st, CREDENTIAL_OK);
@@ -276,6 +285,16 @@ credential_check_cancel(struct credential_check_op *op)
     struct credential_check_state *st = op->state;
     if (st != NULL && !st->telling)
         tell_soon(st, CREDENTIAL_BUSY);
+}
+
+const struct config_credential *
+credential_renew(const struct credentials *cs, const struct config_credential *old)
+{
+    const struct config_credential *now =
+        config_credential_by_user(cs->config, slice_str(old->user));
+    bool same = now != NULL &&
+                strcmp(text_or_empty(now->password_hash), text_or_empty(old->password_hash)) == 0;
+    return same ? now : NULL;
 }
 
 /* ---- API keys ----------------------------------------------------------- */
@@ -302,4 +321,10 @@ credential_by_key(const struct credentials *cs, struct slice key)
     OPENSSL_cleanse(digest, sizeof digest);
     OPENSSL_cleanse(hex, sizeof hex);
     return found;
+}
+
+const struct config_credential *
+credential_by_user(const struct credentials *cs, struct slice user)
+{
+    return config_credential_by_user(cs->config, user);
 }

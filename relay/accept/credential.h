@@ -30,7 +30,14 @@ void credential_check_start(struct credential_check_op *op, struct credentials *
                             struct slice user, struct slice password);
 void credential_check_cancel(struct credential_check_op *op);
 
+/* What an earlier answer is in the configuration in force; NULL: it was removed,
+ * or has another password now. */
+const struct config_credential *credential_renew(const struct credentials *cs,
+                                                 const struct config_credential *old);
+
 /* NULL when no credential has this key. Constant time for a given length. */
 const struct config_credential *credential_by_key(const struct credentials *cs, struct slice key);
+/* By user name alone, for an operator who needs no password; NULL: none. */
+const struct config_credential *credential_by_user(const struct credentials *cs, struct slice user);
 
 #endif

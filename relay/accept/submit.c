@@ -104,8 +104,8 @@ log_accepted(const struct submit_state *st)
     const struct submit_op *op = st->op;
     LOG(LOG_NOTICE, over_http(st) ? "http.accepted" : "smtp.accepted", LF_ID("msg", op->id),
         LF_STR("tenant", op->credential->tenant), LF_STR("user", op->credential->user),
-        LF_S("from", op->envelope.reverse_path), LF_U("to", op->recipient_count),
-        LF_S("to_first", op->recipients[0].address),
+        LF_S("client", op->client_address), LF_S("from", op->envelope.reverse_path),
+        LF_U("to", op->recipient_count), LF_S("to_first", op->recipients[0].address),
         LF_U("size", content_bytes(&st->prepared.content)),
         LF_B("replayed", op->result == SUBMIT_REPLAYED));
 }
@@ -307,6 +307,7 @@ fill_message(struct submit_state *st)
     st->message = (struct queue_message){
         .id = st->id,
         .tenant = slice_str(cr->tenant),
+        .submitter = slice_str(cr->user),
         .klass = cr->klass == CONFIG_BULK ? QUEUE_BULK : QUEUE_TRANSACTIONAL,
         .created_unix_ms = st->now_unix_ms,
         .size_bytes = content_bytes(&st->prepared.content),

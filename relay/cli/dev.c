@@ -289,6 +289,7 @@ fill_config(struct dev *d)
                   .jitter_pct = 0,
                   .expire_ms = 5ull * 24 * 3600 * 1000},
         .ndr_from_domain = "",
+        .ndr_delay_after_ms = 4ull * 3600 * 1000,
         .sandbox_dir = d->dir.sandbox,
     };
 }

@@ -6,7 +6,8 @@
  * Ways it ends: so; without a signature, when no signer can be had in
  * BOUNCE_SIGN_TRIES tries or none has a key (a late report is worse than one
  * without signature); with the debt dropped, when the original may not be
- * answered (no reverse-path, our own report, an unreadable envelope).
+ * answered (no reverse-path, our own report, an unreadable envelope) or a delay
+ * that was to be told is over.
  */
 #include "relay/deliver/bounce.h"
 
@@ -32,6 +33,8 @@ struct bounce {
     struct arena arena;
     struct envelope original; /* of the message that failed */
     struct slice domain;      /* of the report's From */
+    struct dsn_recipient *recipients;
+    size_t recipient_count;
     /* The report as a message of its own. */
     struct queue_message message;
     struct queue_delivery delivery;
@@ -134,6 +137,8 @@ domain_of(struct slice address)
 static enum dsn_action
 action_of(const struct queue_target *t)
 {
+    if (!queue_state_is_terminal(t->state))
+        return DSN_DELAYED;
     return t->state == QUEUE_DELIVERED ? DSN_RELAYED : DSN_FAILED;
 }
 
@@ -165,9 +170,11 @@ describe_verdict(const struct queue_target *t, struct dsn_recipient *r)
 }
 
 static void
-describe(const struct queue_target *t, struct dsn_recipient *r)
+describe(const struct queue_delivery *d, const struct queue_target *t, struct dsn_recipient *r)
 {
     *r = (struct dsn_recipient){.address = t->address, .action = action_of(t)};
+    if (r->action == DSN_DELAYED)
+        r->retry_until_unix_ms = d->expires_unix_ms;
     describe_orcpt(t, r);
     describe_verdict(t, r);
     if (t->state == QUEUE_EXPIRED)
@@ -176,21 +183,35 @@ describe(const struct queue_target *t, struct dsn_recipient *r)
         r->status = (struct enhanced){5, 0, 0}; /* "failed" is permanent (RFC 3464 2.3.4) */
 }
 
-/* Fills up to the number of the notice's targets; returns how many it took. */
-static size_t
-describe_all(const struct bounce *b, struct dsn_recipient *out)
+/* A delay that is over by now is not told of. */
+static bool
+describe_all(struct bounce *b)
 {
     const struct queue_notice_target *targets;
     const struct queue_message *m = queue_notice_message(b->notice);
     unsigned n = queue_notice_targets(b->notice, &targets);
-    size_t count = 0;
+    b->recipients = arena_alloc(&b->arena, n * sizeof *b->recipients);
+    if (b->recipients == NULL)
+        return false;
     for (unsigned i = 0; i < n; i++) {
         BUG_ON(targets[i].delivery >= m->delivery_count);
         const struct queue_delivery *d = &m->deliveries[targets[i].delivery];
         BUG_ON(targets[i].target >= d->target_count);
-        describe(&d->targets[targets[i].target], &out[count++]);
+        const struct queue_target *t = &d->targets[targets[i].target];
+        if (!targets[i].waiting || !queue_state_is_terminal(t->state))
+            describe(d, t, &b->recipients[b->recipient_count++]);
     }
-    return count;
+    return true;
+}
+
+/* RFC 3461 4.3: RET speaks of reports of failure; others return the header. */
+static bool
+returns_all(const struct bounce *b, const struct dsn_report *r)
+{
+    bool any = false;
+    for (size_t i = 0; i < r->recipient_count; i++)
+        any = any || r->recipients[i].action == DSN_FAILED;
+    return any && b->original.ret == RET_FULL;
 }
 
 static bool copyf(struct bounce *b, struct slice *out, const char *fmt, ...)
@@ -213,13 +234,8 @@ static bool
 write_report(struct bounce *b, struct slice from, struct slice message_id, struct buf *out)
 {
     const struct queue_message *m = queue_notice_message(b->notice);
-    const struct queue_notice_target *targets;
-    unsigned n = queue_notice_targets(b->notice, &targets);
-    struct dsn_recipient *recipients = arena_alloc(&b->arena, n * sizeof *recipients);
     char id[ID_TEXT_BYTES + 1];
     struct slice pieces[2];
-    if (recipients == NULL)
-        return false;
     id_format(m->id, id);
     struct dsn_report r = {
         .reporting_mta = slice_str(b->env->config->hostname),
@@ -230,13 +246,13 @@ write_report(struct bounce *b, struct slice from, struct slice message_id, struc
         .envid = b->original.envid,
         .date_unix_ms = b->message.created_unix_ms,
         .arrival_unix_ms = m->created_unix_ms,
-        .recipients = recipients,
-        .recipient_count = describe_all(b, recipients),
+        .recipients = b->recipients,
+        .recipient_count = b->recipient_count,
         .original = pieces,
         .original_pieces = (size_t)content_pieces(queue_notice_content(b->notice), pieces),
-        .full = b->original.ret == RET_FULL,
     };
-    return r.recipient_count > 0 && dsn_build(&r, out);
+    r.full = returns_all(b, &r);
+    return dsn_build(&r, out);
 }
 
 /* As the report's header says it; it is on one line. */
@@ -339,6 +355,10 @@ bounce_start(struct bounce_env *env, struct queue_notice *n)
         drop_debt(b, "the envelope cannot be read");
     else if (b->original.is_ndr || domain_of(b->original.reverse_path).n == 0)
         drop_debt(b, "the message has no sender to answer (RFC 5321 6.1)");
+    else if (!describe_all(b))
+        drop_debt(b, "there is too much to report");
+    else if (b->recipient_count == 0)
+        drop_debt(b, "the delay is over");
     else if (!build(b))
         drop_debt(b, "the report cannot be built");
     else

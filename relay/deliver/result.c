@@ -35,18 +35,49 @@ state_of(enum outcome o, bool over, bool hold_uncertain)
     return over ? QUEUE_EXPIRED : QUEUE_DEFERRED;
 }
 
-/* RFC 3461 4.1, 5.2.2; never for mail without a reverse-path (RFC 5321 6.1). */
+static struct rcpt_options
+options_of(const struct queue_target *t)
+{
+    struct rcpt_options o;
+    if (t->options.n == 0 || !rcpt_options_decode(t->options, &o))
+        o = (struct rcpt_options){0};
+    return o;
+}
+
+/* Mail without a reverse-path is never answered (RFC 5321 6.1). */
+static bool
+may_be_answered(const struct envelope *e)
+{
+    return e->reverse_path.n > 0 && !e->is_ndr;
+}
+
+/* RFC 3461 4.1, 5.2.2 */
 static bool
 owes_notice(const struct envelope *e, const struct queue_target *t, bool relayed)
 {
-    struct rcpt_options options = {0};
-    if (e->reverse_path.n == 0 || e->is_ndr)
+    struct rcpt_options options = options_of(t);
+    if (!may_be_answered(e))
         return false;
-    if (t->options.n > 0 && !rcpt_options_decode(t->options, &options))
-        options = (struct rcpt_options){0};
     if (t->state == QUEUE_BOUNCED || t->state == QUEUE_EXPIRED)
         return rcpt_options_wants_failure(&options);
     return t->state == QUEUE_DELIVERED && relayed && (options.notify & NOTIFY_SUCCESS) != 0;
+}
+
+/* When an open target's delay is to be told; 0: never, or it was. NOTIFY without
+ * DELAY forbids it, no NOTIFY at all leaves it to us (RFC 3461 4.1). */
+static int64_t
+delay_notice_at(const struct config *config, const struct envelope *e,
+                const struct queue_message *m, const struct queue_target *t)
+{
+    struct rcpt_options options = options_of(t);
+    uint64_t after_ms = config->ndr_delay_after_ms;
+    if (!may_be_answered(e) || t->delay_told || !result_is_open(t))
+        return 0;
+    if (after_ms == 0 && rcpt_options_asks_delay(&options))
+        after_ms = NDR_DELAY_ASKED_MS;
+    else if ((options.notify & NOTIFY_GIVEN) != 0 && !rcpt_options_asks_delay(&options))
+        after_ms = 0;
+    return after_ms > 0 ? m->created_unix_ms + (int64_t)after_ms : 0;
 }
 
 static void
@@ -182,7 +213,24 @@ write_target(const struct config *config, const struct envelope *e, struct queue
     if (r->verdict.outcome == OUTCOME_UNCERTAIN)
         t->uncertain = true;
     t->notice_owed = owes_notice(e, t, r->relayed);
+    int64_t delay_at = delay_notice_at(config, e, queue_job_message(job), t);
+    if (delay_at > 0 && clock_sched_unix_ms() >= delay_at)
+        t->notice_owed = t->delay_told = true;
     keep_reply(job, i, &r->verdict);
+}
+
+/* A delay is told by the attempt that finds it: one is made at that time. */
+static int64_t
+not_behind_delay_notice(const struct config *config, const struct envelope *e,
+                        struct queue_job *job, int64_t next_unix_ms)
+{
+    const struct queue_delivery *d = queue_job_delivery(job);
+    for (unsigned i = 0; i < d->target_count; i++) {
+        int64_t at = delay_notice_at(config, e, queue_job_message(job), &d->targets[i]);
+        if (at > clock_sched_unix_ms() && at < next_unix_ms)
+            next_unix_ms = at;
+    }
+    return next_unix_ms;
 }
 
 static int64_t
@@ -217,6 +265,8 @@ result_write(const struct config *config, const struct envelope *envelope, struc
             endings_note(&e, i, &targets[i].verdict);
         }
     e.next_unix_ms = next_attempt(config, d);
+    if (e.next_unix_ms != 0)
+        e.next_unix_ms = not_behind_delay_notice(config, envelope, job, e.next_unix_ms);
     int64_t next = e.next_unix_ms;
     endings_tell(&e, event);
     return next;

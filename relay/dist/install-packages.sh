@@ -35,20 +35,35 @@ npm_clients() {
     (cd "$root/build/node" && npm ci --no-audit --no-fund --loglevel=error >/dev/null)
 }
 
-# Knot DNS, for tests: into build/ and never installed, which would start a service.
-knot_server() {
+# Servers for tests: with what they need, into build/NAME and never installed, which would start a service
+# and, for mail servers, remove each other.
+unpack_server() {
+    name=$1 package=$2 program=$3
     root=$(cd "$(dirname "$0")/../.." && pwd)
-    [ ! -x "$root/build/knot/usr/sbin/knotd" ] || return 0
-    mkdir -p "$root/build/knot/archives/partial"
+    [ ! -x "$root/build/$name/$program" ] || return 0
+    mkdir -p "$root/build/$name/archives/partial"
     apt-get -qq -y -o Debug::NoLocking=1 -o APT::Sandbox::User=root \
-        -o Dir::Cache::archives="$root/build/knot/archives" \
-        --download-only --no-install-recommends install knot >/dev/null || {
-        echo "stagepost: could not fetch knot; its test is skipped" >&2
+        -o Dir::Cache::archives="$root/build/$name/archives" \
+        --download-only --no-install-recommends install "$package" >/dev/null || {
+        echo "stagepost: could not fetch $package; its tests are skipped" >&2
         return 0
     }
-    for p in "$root"/build/knot/archives/*.deb; do
-        dpkg -x "$p" "$root/build/knot"
+    for p in "$root/build/$name"/archives/*.deb; do
+        dpkg -x "$p" "$root/build/$name"
     done
+    for d in bin sbin lib lib64; do # links into usr/ on the machine, and so here
+        [ -d "$root/build/$name/$d" ] && [ ! -L "$root/build/$name/$d" ] || continue
+        mkdir -p "$root/build/$name/usr/$d"
+        cp -a "$root/build/$name/$d/." "$root/build/$name/usr/$d/"
+        rm -rf "${root:?}/build/$name/$d"
+    done
+}
+
+test_servers() {
+    unpack_server knot knot usr/sbin/knotd
+    unpack_server postfix postfix usr/sbin/postfix
+    unpack_server exim exim4-daemon-light usr/sbin/exim4
+    unpack_server opensmtpd opensmtpd usr/sbin/smtpd
 }
 
 missing=
@@ -60,7 +75,7 @@ if [ "${1:-run}" = test ]; then
     command -v npm >/dev/null || missing="$missing npm"
 fi
 if [ -z "$missing" ]; then
-    [ "${1:-run}" = run ] || { npm_clients; knot_server; }
+    [ "${1:-run}" = run ] || { npm_clients; test_servers; }
     exit
 fi
 
@@ -88,4 +103,4 @@ $as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-
     echo "stagepost: could not install:$missing" >&2
     exit 69
 }
-[ "${1:-run}" = run ] || { npm_clients; knot_server; }
+[ "${1:-run}" = run ] || { npm_clients; test_servers; }

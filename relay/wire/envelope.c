@@ -208,6 +208,12 @@ rcpt_options_wants_failure(const struct rcpt_options *o)
     return (o->notify & NOTIFY_GIVEN) == 0 || (o->notify & NOTIFY_FAILURE) != 0;
 }
 
+bool
+rcpt_options_asks_delay(const struct rcpt_options *o)
+{
+    return (o->notify & NOTIFY_DELAY) != 0;
+}
+
 /* ---- verdict ------------------------------------------------------------ */
 
 static bool

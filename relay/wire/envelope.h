@@ -48,6 +48,8 @@ struct rcpt_options {
 bool rcpt_options_encode(const struct rcpt_options *o, struct buf *out);
 bool rcpt_options_decode(struct slice record, struct rcpt_options *out);
 bool rcpt_options_wants_failure(const struct rcpt_options *o);
+/* Whether DELAY was asked for by name. */
+bool rcpt_options_asks_delay(const struct rcpt_options *o);
 
 /* What became of one attempt at one recipient: what the remote said, or our own
  * finding in the same form. */

@@ -72,7 +72,7 @@ on_checked(struct credential_check_op *op)
     switch (op->result) {
     case CREDENTIAL_OK:
         metrics_add(METRIC_SMTP_AUTH_OK, 1);
-        s->credential = op->credential;
+        session_set_credential(s, op->credential);
         LOG(LOG_INFO, "smtp.auth", LF_U("session", s->number), LF_STR("client", s->client_ip),
             LF_STR("user", s->credential->user));
         session_say(s, 235, "2.7.0", "Authentication succeeded");

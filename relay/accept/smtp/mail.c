@@ -1,4 +1,5 @@
 /* MAIL FROM: RFC 5321 4.1.1.2, with SIZE, BODY, SMTPUTF8, RET and ENVID. */
+#include "relay/accept/credential.h"
 #include "relay/accept/policy/preflight.h"
 #include "relay/accept/policy/sender.h"
 #include "relay/accept/smtp/session.h"
@@ -18,6 +19,20 @@ may_send(struct smtp_session *s)
     else
         return true;
     return false;
+}
+
+/* A reload may have removed or changed the session's credential since: then it
+ * is good for nothing more, and the session ends. */
+static bool
+is_still_allowed(struct smtp_session *s)
+{
+    const struct config_credential *now =
+        credential_renew(s->server->parts.credentials, s->credential);
+    if (now == NULL)
+        session_close(s, 421, "4.7.0", "The credential was removed or changed: authenticate again");
+    else
+        session_set_credential(s, now);
+    return now != NULL;
 }
 
 /* Said early, so that nobody sends a message for nothing; the door asks again. */
@@ -98,7 +113,7 @@ verb_mail(struct smtp_session *s, struct slice arg)
     struct smtp_transaction *t = &s->transaction;
     struct mail_args args;
     struct reply_text refusal;
-    if (!may_send(s) || !room_is_there(s))
+    if (!may_send(s) || !is_still_allowed(s) || !room_is_there(s))
         return;
     if (command_parse_mail(arg, &t->arena, &args, &refusal) != PARSE_OK) {
         session_refuse_with(s, &refusal);

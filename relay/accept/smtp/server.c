@@ -40,7 +40,8 @@ on_accept(void *owner, struct stream *stream)
 }
 
 int
-smtp_server_listen(struct smtp_server *server, int fd, bool implicit_tls, struct err *err)
+smtp_server_listen(struct smtp_server *server, int fd, bool implicit_tls,
+                   const struct net_proxies *proxies, struct err *err)
 {
     if (server->listener_count == SMTP_LISTENERS_MAX)
         return err_set(err, ERR_FULL, "smtp: more than %d listeners", (int)SMTP_LISTENERS_MAX);
@@ -51,6 +52,7 @@ smtp_server_listen(struct smtp_server *server, int fd, bool implicit_tls, struct
     ln->listener = listener_open(server->parts.loop, fd, SMTP_INPUT_MAX, on_accept, ln, err);
     if (ln->listener == NULL)
         return err_context(err, "smtp");
+    listener_trust_proxies(ln->listener, proxies);
     server->listener_count++;
     return 0;
 }

@@ -13,6 +13,7 @@
 #include "relay/sys/net/loop.h"
 
 struct credentials;
+struct net_proxies;
 struct preflight;
 struct queue;
 struct smtp_server;
@@ -32,8 +33,10 @@ struct smtp_server_parts {
 
 struct smtp_server *smtp_server_new(const struct smtp_server_parts *parts);
 /* Serves the listening descriptor fd (taken over when it returns 0); at most
- * SMTP_LISTENERS_MAX of them. implicit_tls: RFC 8314 3.3. */
-int smtp_server_listen(struct smtp_server *s, int fd, bool implicit_tls, struct err *err);
+ * SMTP_LISTENERS_MAX of them. implicit_tls: RFC 8314 3.3. proxies: as for
+ * listener_trust_proxies(). */
+int smtp_server_listen(struct smtp_server *s, int fd, bool implicit_tls,
+                       const struct net_proxies *proxies, struct err *err);
 /* Takes no more connections. Sessions end with 421 4.3.2: idle ones now, those
  * that send a message when it is answered, or after SMTP_DRAIN_GRACE_MS when it
  * is not even complete by then. */

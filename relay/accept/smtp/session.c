@@ -102,6 +102,7 @@ on_reap(struct deferred *d)
     timer_cancel(&s->timer);
     auth_forget(s);
     data_forget(s);
+    session_set_credential(s, NULL);
     arena_fini(&s->transaction.arena);
     buf_fini(&s->late);
     free(s);
@@ -428,11 +429,20 @@ on_tls(struct tls_op *op)
 }
 
 void
+session_set_credential(struct smtp_session *s, const struct config_credential *cr)
+{
+    struct config_generation *before = s->memory;
+    s->credential = cr;
+    s->memory = cr != NULL ? config_hold(s->server->parts.config->memory) : NULL;
+    config_let_go(&before);
+}
+
+void
 session_start_tls(struct smtp_session *s)
 {
     s->greeted = s->esmtp = false;
     s->client_name[0] = '\0';
-    s->credential = NULL;
+    session_set_credential(s, NULL);
     session_reset_transaction(s);
     if (s->sm.state != SESSION_HANDSHAKE)
         sm_move(&s->sm, SESSION_HANDSHAKE);

@@ -96,6 +96,7 @@ struct smtp_session {
     bool reply_owed; /* a command is being answered */
     char client_name[ADDRESS_DOMAIN_MAX + 1];
     const struct config_credential *credential; /* NULL: not authenticated */
+    struct config_generation *memory;           /* the credential's */
     unsigned errors, junk, auth_failures;
     size_t discarded_bytes; /* of an overlong line; 0: not in one */
     struct buf late;        /* the reply of SESSION_LATE */
@@ -125,6 +126,8 @@ void session_abort(struct smtp_session *s, const char *why);
 void session_drain(struct smtp_session *s, bool grace_is_over);
 /* Begins TLS; a session after it knows nothing of the time before (RFC 3207 4.2). */
 void session_start_tls(struct smtp_session *s);
+/* Sets or forgets (NULL) who is authenticated. */
+void session_set_credential(struct smtp_session *s, const struct config_credential *cr);
 /* Counts a command that leads nowhere. */
 void session_count_junk(struct smtp_session *s);
 void session_reset_transaction(struct smtp_session *s);

@@ -155,7 +155,9 @@ enum {
     API_CLOCK_ADVANCE_DAYS_MAX = 3650, /* in one step; the schedule never runs out of years */
 
     /* Reports */
-    DSN_DIAGNOSTIC_MAX = 2048, /* of a remote's text, for each recipient of a report */
+    DSN_DIAGNOSTIC_MAX = 2048,            /* of a remote's text, for each recipient of a report */
+    NDR_DELAY_ASKED_MS = 4 * 3600 * 1000, /* NOTIFY=DELAY, and the configuration names no time:
+                                             RFC 3461 leaves it to us */
 
     /* Queue */
     QUEUE_CHUNK_BYTES = 256 << 10, /* one write of a body; larger ones stall Redis */
@@ -180,6 +182,15 @@ enum {
     QUEUE_TRIM_BATCH = 32,                 /* history entries dropped in one call */
     QUEUE_COMMAND_MAX = 16 << 20,       /* one command of ours: four records of the largest size */
     QUEUE_PIPELINE_BYTES_MAX = 4 << 20, /* sent to one link and not answered; the rest waits */
+
+    /* Queue: index, questions and operators */
+    QUEUE_SUBMITTER_MAX = 255,      /* a credential's user name */
+    QUEUE_LIST_LIMIT_MAX = 100,     /* messages in one answer */
+    QUEUE_LIST_EXAMINED_MAX = 1000, /* messages read for one answer, however few of them fit */
+    QUEUE_LIST_PAGE = 8,            /* ids of one partition read at once */
+    QUEUE_LIST_PAGES_MAX = 2048,    /* such pages read for one answer */
+    QUEUE_LIST_ARENA_MAX =
+        24 << 20, /* what one answer may hold: six messages of the largest size */
 
     /* DNS */
     DNS_RECORDS_MAX = 512,         /* kept of one answer; no honest MX or TXT set comes near */
@@ -219,6 +230,11 @@ enum {
     LISTEN_BACKLOG = 1024,
     LISTEN_ACCEPTS_PER_TURN = 32, /* established connections have their turn as well */
     LISTEN_FULL_RETRY_MS = 100,   /* out of descriptors: connections wait in the backlog */
+    /* PROXY protocol */
+    PROXY_HEADER_MAX = 1024, /* addresses are 52 octets; proxies add names, ids and TLS facts */
+    PROXY_HEADER_TIMEOUT_MS = 5000, /* proxies send it at once; RFC 5321's clients wait for 5 min */
+    PROXY_WAITS_MAX = 1000,         /* per listener and worker, without a header yet */
+    PROXY_NETWORKS_MAX = 100,       /* of one listener */
 
     /* Signer channel */
     FRAME_BYTES_MAX = 1 << 20,

@@ -54,6 +54,7 @@ static const struct member CONFIG_MEMBERS[] = {
     MEMBER(config, retry.expire_ms, KIND_U64),
     MEMBER(config, hold_uncertain, KIND_BOOL),
     MEMBER(config, ndr_from_domain, KIND_STR),
+    MEMBER(config, ndr_delay_after_ms, KIND_U64),
     MEMBER(config, sandbox_dir, KIND_STR),
     MEMBER(config, checker_socket, KIND_STR),
 };
@@ -82,8 +83,9 @@ static const struct member DOMAIN_MEMBERS[] = {
     MEMBER(config_domain, policy, KIND_UNSIGNED),
 };
 
-/* What config_free() frees: the struct and the JSON that its strings point into. */
-struct snapshot {
+/* The struct and the JSON that its strings point into. */
+struct config_generation {
+    unsigned holders;
     struct config config;
     json_t *json;
     struct config_listener *listeners;
@@ -136,6 +138,8 @@ listeners_to_json(const struct config *c)
     for (unsigned i = 0; i < c->listener_count; i++) {
         json_t *o = object_of(LISTENER_MEMBERS, ARRAY_LEN(LISTENER_MEMBERS), &c->listeners[i]);
         json_object_set_new(o, "kind", json_integer(c->listeners[i].kind));
+        json_object_set_new(o, "proxies",
+                            strings_to_json(c->listeners[i].proxies, c->listeners[i].proxy_count));
         json_array_append_new(a, o);
     }
     return a;
@@ -232,7 +236,7 @@ strings_from_json(json_t *array, unsigned *count)
 }
 
 static int
-read_listeners(struct snapshot *s, struct err *err)
+read_listeners(struct config_generation *s, struct err *err)
 {
     json_t *a = json_object_get(s->json, "listeners");
     unsigned n = (unsigned)json_array_size(a);
@@ -244,6 +248,8 @@ read_listeners(struct snapshot *s, struct err *err)
         json_t *o = json_array_get(a, i);
         s->listeners[i].kind =
             (enum config_listener_kind)json_integer_value(json_object_get(o, "kind"));
+        s->listeners[i].proxies =
+            strings_from_json(json_object_get(o, "proxies"), &s->listeners[i].proxy_count);
         if (read_object(LISTENER_MEMBERS, ARRAY_LEN(LISTENER_MEMBERS), o, &s->listeners[i], err) !=
             0)
             return -1;
@@ -252,7 +258,7 @@ read_listeners(struct snapshot *s, struct err *err)
 }
 
 static int
-read_credentials(struct snapshot *s, struct err *err)
+read_credentials(struct config_generation *s, struct err *err)
 {
     json_t *a = json_object_get(s->json, "credentials");
     unsigned n = (unsigned)json_array_size(a);
@@ -272,7 +278,7 @@ read_credentials(struct snapshot *s, struct err *err)
 }
 
 static int
-read_dkim_keys(struct snapshot *s, struct err *err)
+read_dkim_keys(struct config_generation *s, struct err *err)
 {
     json_t *a = json_object_get(s->json, "dkim_keys");
     unsigned n = (unsigned)json_array_size(a);
@@ -288,7 +294,7 @@ read_dkim_keys(struct snapshot *s, struct err *err)
 }
 
 static int
-read_domains(struct snapshot *s, struct err *err)
+read_domains(struct config_generation *s, struct err *err)
 {
     json_t *a = json_object_get(s->json, "domains");
     unsigned n = (unsigned)json_array_size(a);
@@ -340,8 +346,10 @@ config_read_snapshot(int fd, struct err *err)
     json_t *root = parse_snapshot(fd, err);
     if (root == NULL)
         return NULL;
-    struct snapshot *s = calloc(1, sizeof *s);
+    struct config_generation *s = calloc(1, sizeof *s);
     BUG_ON(s == NULL);
+    s->holders = 1;
+    s->config.memory = s;
     s->json = root;
     s->config.signer_sockets =
         strings_from_json(json_object_get(root, "signer_sockets"), &s->config.signer_count);
@@ -355,14 +363,13 @@ config_read_snapshot(int fd, struct err *err)
     return &s->config;
 }
 
-void
-config_free(const struct config *c)
+static void
+generation_free(struct config_generation *s)
 {
-    if (c == NULL)
-        return;
-    struct snapshot *s = container_of(c, struct snapshot, config);
     for (unsigned i = 0; i < s->config.credential_count; i++)
         free(s->credentials[i].senders);
+    for (unsigned i = 0; i < s->config.listener_count; i++)
+        free(s->listeners[i].proxies);
     free(s->listeners);
     free(s->credentials);
     free(s->dkim_keys);
@@ -371,6 +378,30 @@ config_free(const struct config *c)
     free(s->config.signer_sockets);
     json_decref(s->json);
     free(s);
+}
+
+struct config_generation *
+config_hold(struct config_generation *g)
+{
+    if (g != NULL)
+        g->holders++;
+    return g;
+}
+
+void
+config_let_go(struct config_generation **g)
+{
+    struct config_generation *held = *g;
+    *g = NULL;
+    if (held != NULL && --held->holders == 0)
+        generation_free(held);
+}
+
+void
+config_free(const struct config *c)
+{
+    struct config_generation *memory = c != NULL ? c->memory : NULL;
+    config_let_go(&memory);
 }
 
 const struct config_credential *

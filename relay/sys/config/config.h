@@ -1,6 +1,13 @@
 /*
  * The configuration of one generation: immutable, made once by the supervisor
  * and sent to every child as one sealed snapshot (JSON in a memfd).
+ *
+ * A worker has one struct config that all its parts see; a reload overwrites it
+ * between two turns of the loop. So a part reads what it needs when it needs it.
+ * Whoever keeps a pointer to a string or a credential for more than one turn
+ * holds its generation: every session, HTTP request and password check does, so
+ * that nothing below them has to. What a reload cannot change (keys.h) stays
+ * where the first generation has it as long as the process lives.
  */
 #ifndef STAGEPOST_CONFIG_CONFIG_H
 #define STAGEPOST_CONFIG_CONFIG_H
@@ -10,6 +17,8 @@
 
 #include "relay/sys/base/err.h"
 #include "relay/sys/base/slice.h"
+
+struct config_generation; /* what the strings of a snapshot live in; counted */
 
 enum config_class { CONFIG_TRANSACTIONAL, CONFIG_BULK };
 
@@ -50,6 +59,8 @@ struct config_listener {
     enum config_listener_kind kind; /* SMTP: STARTTLS; SMTPS: RFC 8314 3.3 */
     const char *address;            /* an IP address without brackets */
     uint16_t port;
+    const char **proxies; /* networks whose PROXY headers are believed, net_prefix_parse() */
+    unsigned proxy_count;
 };
 
 struct config_retry {
@@ -62,6 +73,7 @@ struct config_retry {
 
 struct config {
     uint64_t generation;
+    struct config_generation *memory; /* NULL: not of a snapshot */
     bool development;
     const char *hostname; /* our name in EHLO, Received, Reporting-MTA */
     const char *state_dir, *run_dir;
@@ -99,6 +111,7 @@ struct config {
     struct config_retry retry;
     bool hold_uncertain;
     const char *ndr_from_domain; /* "": the sender's own domain */
+    uint64_t ndr_delay_after_ms; /* 0: delay notices only where they were asked for */
 
     const char *sandbox_dir; /* captures; "" when there is no sandbox */
 };
@@ -113,6 +126,10 @@ bool config_credential_owns(const struct config_credential *cr, struct slice dom
 /* The snapshot. Reading gives memory of its own, freed by config_free(). */
 int config_write_snapshot(const struct config *c, int fd, struct err *err);
 const struct config *config_read_snapshot(int fd, struct err *err);
+/* Lets go of what reading gave; the memory goes with the last that holds it. */
 void config_free(const struct config *c);
+/* Both take NULL too. */
+struct config_generation *config_hold(struct config_generation *g);
+void config_let_go(struct config_generation **g);
 
 #endif

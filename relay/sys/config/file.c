@@ -229,6 +229,7 @@ wanted_type(const struct config_key *k)
         return CONFIG_TYPE_BOOL;
     case VALUE_NAMES:
     case VALUE_IPS:
+    case VALUE_NETWORKS:
         return CONFIG_TYPE_ARRAY;
     default:
         return CONFIG_TYPE_STRING;
@@ -298,7 +299,7 @@ read_value(const struct place *p, const struct config_key *k, config_setting_t *
     char why[CONFIG_WHY_MAX], number[CONFIG_VALUE_TEXT];
     if (!type_fits(p, k->name, s, wanted_type(k)))
         return;
-    if (wanted_type(k) == CONFIG_TYPE_ARRAY) {
+    if (config_type_is_array(k->type)) {
         read_names(p, k, s);
         return;
     }
@@ -316,7 +317,7 @@ store_default(const struct place *p, const struct config_key *k)
 {
     char why[CONFIG_WHY_MAX];
     void *at = p->base + k->offset;
-    if (wanted_type(k) == CONFIG_TYPE_ARRAY)
+    if (config_type_is_array(k->type))
         return;
     if (k->type >= VALUE_TEXT && (k->fallback == NULL || k->fallback[0] == '\0'))
         *(const char **)at = "";

@@ -5,7 +5,7 @@
 
 #include "relay/sys/base/bug.h"
 #include "relay/sys/config/file_internal.h"
-#include "relay/sys/net/stream.h"
+#include "relay/sys/net/prefix.h"
 
 #define ITEMS(list, type) ((struct type *)(list).items)
 
@@ -51,6 +51,23 @@ check_listener(struct config_file *f, unsigned i)
     }
 }
 
+/* Each of their clients could name any address as its own. */
+static void
+check_proxies(struct config_file *f, unsigned i)
+{
+    const struct config_file_listener *all = ITEMS(f->draft.listeners, config_file_listener);
+    const char *const *proxies = all[i].proxies.items;
+    char where[CONFIG_WHERE_MAX];
+    for (unsigned k = 0; k < all[i].proxies.count; k++) {
+        struct net_prefix p;
+        snprintf(where, sizeof where, "listeners[%u].proxy_from", i);
+        if (net_prefix_parse(slice_str(proxies[k]), &p) && p.bits == 0)
+            config_file_complain(f, CONFIG_WARNING, where,
+                                 "%s: everybody may say which address a connection comes from",
+                                 proxies[k]);
+    }
+}
+
 static void
 check_listeners(struct config_file *f)
 {
@@ -58,6 +75,7 @@ check_listeners(struct config_file *f)
     unsigned http = 0, count = f->draft.listeners.count;
     for (unsigned i = 0; i < count; i++) {
         check_listener(f, i);
+        check_proxies(f, i);
         http += all[i].kind == CONFIG_HTTP;
     }
     if (http > SMTP_LISTENERS_MAX || count - http > SMTP_LISTENERS_MAX)
@@ -203,7 +221,9 @@ take_listeners(struct config_file *f)
     for (unsigned i = 0; i < count; i++)
         to[i] = (struct config_listener){.kind = (enum config_listener_kind)from[i].kind,
                                          .address = from[i].address,
-                                         .port = from[i].port};
+                                         .port = from[i].port,
+                                         .proxies = from[i].proxies.items,
+                                         .proxy_count = from[i].proxies.count};
     f->draft.config.listeners = to;
     f->draft.config.listener_count = count;
 }

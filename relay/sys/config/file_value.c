@@ -9,6 +9,7 @@
 #include "relay/sys/base/bug.h"
 #include "relay/sys/config/file_internal.h"
 #include "relay/sys/config/value.h"
+#include "relay/sys/net/prefix.h"
 #include "relay/sys/net/stream.h"
 #include "relay/wire/address.h"
 
@@ -130,6 +131,16 @@ store_ip(struct storing *s)
 }
 
 static bool
+store_network(struct storing *s)
+{
+    struct net_prefix p;
+    if (net_prefix_parse(s->text, &p))
+        return keep(s, s->text);
+    return refuse(s, "an IP address, or a network such as \"10.0.0.0/8\" without bits behind the "
+                     "prefix");
+}
+
+static bool
 store_server(struct storing *s)
 {
     struct net_address a;
@@ -214,12 +225,15 @@ store_file(struct storing *s)
 }
 
 static bool (*const STORE[])(struct storing *) = {
-    [VALUE_NUMBER] = store_number, [VALUE_PORT] = store_number,   [VALUE_DURATION] = store_duration,
-    [VALUE_SIZE] = store_size,     [VALUE_SWITCH] = store_switch, [VALUE_CHOICE] = store_choice,
-    [VALUE_TEXT] = store_text,     [VALUE_NAME] = store_name,     [VALUE_NAMES] = store_name,
-    [VALUE_IP] = store_ip,         [VALUE_IPS] = store_ip,        [VALUE_SERVER] = store_server,
-    [VALUE_REDIS] = store_redis,   [VALUE_HASH] = store_hash,     [VALUE_SHA256] = store_sha256,
-    [VALUE_FILE] = store_file,     [VALUE_PATH] = store_path,
+    [VALUE_NUMBER] = store_number,     [VALUE_PORT] = store_number,
+    [VALUE_DURATION] = store_duration, [VALUE_SIZE] = store_size,
+    [VALUE_SWITCH] = store_switch,     [VALUE_CHOICE] = store_choice,
+    [VALUE_TEXT] = store_text,         [VALUE_NAME] = store_name,
+    [VALUE_NAMES] = store_name,        [VALUE_IP] = store_ip,
+    [VALUE_SERVER] = store_server,     [VALUE_REDIS] = store_redis,
+    [VALUE_HASH] = store_hash,         [VALUE_SHA256] = store_sha256,
+    [VALUE_FILE] = store_file,         [VALUE_PATH] = store_path,
+    [VALUE_NETWORKS] = store_network,  [VALUE_IPS] = store_ip,
 };
 
 bool

@@ -36,7 +36,7 @@ const struct config_key CONFIG_KEYS[] = {
      .help = "Worker processes; the number of processor cores is a good one."},
     {"", "signers", VALUE_NUMBER, "1", .least = 1, .most = PROCESSES_MAX, .offset = ROOT(signers),
      .help = "Processes that hold the DKIM keys and sign; half as many as workers."},
-    {"", "egress", VALUE_IPS, "[ ]", .least = 0, .most = EGRESS_MAX, .flags = KEY_RELOADABLE,
+    {"", "egress", VALUE_IPS, "[ ]", .most = EGRESS_MAX, .flags = KEY_RELOADABLE,
      .offset = ROOT(egress),
      .help = "The public IP addresses that mail leaves from; behind NAT they cannot be guessed. "
              "SPF of the sender domains is checked for each of them, as receivers do, and for none "
@@ -51,6 +51,11 @@ const struct config_key CONFIG_KEYS[] = {
      .help = "IP address; 0.0.0.0 is every IPv4 address, :: every IPv6 address."},
     {"listeners", "port", VALUE_PORT, NULL, .least = 1, .most = UINT16_MAX,
      .offset = offsetof(struct config_file_listener, port), .help = "TCP port."},
+    {"listeners", "proxy_from", VALUE_NETWORKS, "", .most = PROXY_NETWORKS_MAX,
+     .offset = offsetof(struct config_file_listener, proxies),
+     .help = "Addresses and networks of proxies, as [ \"192.0.2.10\", \"10.0.0.0/8\" ]: their "
+             "connections must begin with a PROXY protocol header (version 1 or 2), before TLS, "
+             "and the client that it names counts as the client."},
 
     {"tls", "cert", VALUE_FILE, NULL, .flags = KEY_RELOADABLE, .offset = CONF(tls_cert_path),
      .example = "/etc/stagepost/tls/fullchain.pem",
@@ -151,6 +156,10 @@ const struct config_key CONFIG_KEYS[] = {
     {"ndr", "from", VALUE_NAME, "", .flags = KEY_RELOADABLE, .offset = CONF(ndr_from_domain),
      .help = "Non-delivery reports come from mailer-daemon@ this domain; without it, from the "
              "domain of the sender whom they go to."},
+    {"ndr", "delay_after", VALUE_DURATION, "4h", .least = 0, .most = DAYS_35,
+     .flags = KEY_RELOADABLE, .offset = CONF(ndr_delay_after_ms),
+     .help = "A message that waits so long is reported once to its sender as delayed; 0s: only "
+             "to those who asked for it (NOTIFY=DELAY), after 4 hours."},
 };
 const size_t CONFIG_KEY_COUNT = ARRAY_LEN(CONFIG_KEYS);
 
@@ -213,6 +222,12 @@ const struct config_section CONFIG_SECTIONS[] = {
     {.path = "ndr", .help = "Non-delivery reports."},
 };
 const size_t CONFIG_SECTION_COUNT = ARRAY_LEN(CONFIG_SECTIONS);
+
+bool
+config_type_is_array(enum config_type type)
+{
+    return type == VALUE_NAMES || type == VALUE_NETWORKS || type == VALUE_IPS;
+}
 
 const struct config_key *
 config_key_find(const char *section, struct slice name)
@@ -311,7 +326,7 @@ static void
 add_value(const struct config_key *k, const char *value, struct buf *out)
 {
     bool bare = k->type == VALUE_NUMBER || k->type == VALUE_PORT || k->type == VALUE_SWITCH ||
-                k->type == VALUE_IPS;
+                config_type_is_array(k->type);
     buf_addf(out, bare ? "%s" : "\"%s\"", value);
 }
 

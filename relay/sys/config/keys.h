@@ -19,6 +19,7 @@ enum config_type {
     VALUE_TEXT,     /* const char *, as all below */
     VALUE_NAME,     /* a host or domain name in ASCII; stored in lower case */
     VALUE_NAMES,    /* array of such names: struct config_list of const char * */
+    VALUE_NETWORKS, /* array of addresses and networks, net_prefix_parse(); likewise */
     VALUE_IP,
     VALUE_IPS,    /* array of them: struct config_list of const char * */
     VALUE_SERVER, /* IP:PORT */
@@ -80,6 +81,7 @@ struct config_file_listener {
     unsigned kind;
     const char *address;
     uint16_t port;
+    struct config_list proxies; /* of const char * */
 };
 struct config_draft {
     struct config config;
@@ -95,6 +97,8 @@ extern const size_t CONFIG_KEY_COUNT;
 extern const struct config_section CONFIG_SECTIONS[];
 extern const size_t CONFIG_SECTION_COUNT;
 
+/* Whether values of the type are arrays, each entry a const char *. */
+bool config_type_is_array(enum config_type type);
 /* NULL: there is none. */
 const struct config_key *config_key_find(const char *section, struct slice name);
 /* The section at PARENT.NAME (NAME, when the parent is ""). */

@@ -6,7 +6,8 @@
  * word, and it empties the whole backlog in one turn. Here connections stay in
  * the backlog until there is room again (LISTEN_FULL_RETRY_MS).
  *
- * Happy path: listener_open(); on_accept for each connection.
+ * Happy path: listener_open(); on_accept for each connection, for that of a proxy
+ * when its header was read.
  * Ways it ends: listener_close(), also inside on_accept.
  */
 #include "relay/sys/net/listener.h"
@@ -23,6 +24,7 @@
 #include "relay/sys/base/log.h"
 #include "relay/sys/net/address_internal.h"
 #include "relay/sys/net/loop_internal.h"
+#include "relay/sys/net/proxy_wait.h"
 #include "relay/sys/net/stream_internal.h"
 
 struct listener {
@@ -34,6 +36,9 @@ struct listener {
     void *owner;
     bool paused, closed;
     struct timer retry;
+    struct net_prefix *proxies;
+    unsigned proxy_count;
+    struct proxy_waits waits;
 };
 
 /* Binding */
@@ -158,6 +163,24 @@ on_retry(struct timer *t)
     update_polling(container_of(t, struct listener, retry));
 }
 
+static void
+hand_over(struct listener *ln, int fd, const struct net_address *peer)
+{
+    struct stream *s = stream_new(ln->loop, peer, ln->input_max);
+    if (stream_adopt(s, fd) != 0) {
+        close(fd);
+        stream_abort(s);
+        return;
+    }
+    ln->on_accept(ln->owner, s);
+}
+
+static void
+on_proxied(struct proxy_waits *w, int fd, const struct net_address *peer)
+{
+    hand_over(container_of(w, struct listener, waits), fd, peer);
+}
+
 /* false: nothing (more) to accept in this turn. */
 static bool
 accept_one(struct listener *ln)
@@ -176,24 +199,21 @@ accept_one(struct listener *ln)
         update_polling(ln);
         return false;
     }
-    if (!net_address_from_sockaddr(&sa, n, &peer)) {
+    if (!net_address_from_sockaddr(&sa, n, &peer))
         close(fd);
-        return true;
-    }
-    struct stream *s = stream_new(ln->loop, &peer, ln->input_max);
-    if (stream_adopt(s, fd) != 0) {
-        close(fd);
-        stream_abort(s);
-        return true;
-    }
-    ln->on_accept(ln->owner, s);
+    else if (net_prefixes_contain(ln->proxies, ln->proxy_count, &peer))
+        proxy_wait_start(&ln->waits, fd, &peer);
+    else
+        hand_over(ln, fd, &peer);
     return true;
 }
 
 static void
 on_poll_closed(uv_handle_t *h)
 {
-    free(h->data);
+    struct listener *ln = h->data;
+    free(ln->proxies);
+    free(ln);
 }
 
 static void
@@ -222,8 +242,21 @@ listener_open(struct loop *l, int fd, size_t input_max,
     }
     ln->poll.data = ln;
     timer_init(&ln->retry, l, on_retry);
+    proxy_waits_init(&ln->waits, l, on_proxied);
     update_polling(ln);
     return ln;
+}
+
+void
+listener_trust_proxies(struct listener *ln, const struct net_proxies *proxies)
+{
+    if (proxies == NULL || proxies->count == 0)
+        return;
+    BUG_ON(ln->proxies != NULL);
+    ln->proxies = calloc(proxies->count, sizeof *ln->proxies);
+    BUG_ON(ln->proxies == NULL);
+    memcpy(ln->proxies, proxies->from, proxies->count * sizeof *ln->proxies);
+    ln->proxy_count = proxies->count;
 }
 
 void
@@ -247,6 +280,7 @@ listener_close(struct listener *ln)
         return;
     ln->closed = true;
     timer_cancel(&ln->retry);
+    proxy_waits_close(&ln->waits);
     uv_close((uv_handle_t *)&ln->poll, on_poll_closed);
     close(ln->fd);
 }

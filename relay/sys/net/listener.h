@@ -5,6 +5,7 @@
 #ifndef STAGEPOST_NET_LISTENER_H
 #define STAGEPOST_NET_LISTENER_H
 
+#include "relay/sys/net/prefix.h"
 #include "relay/sys/net/stream.h"
 
 struct listener;
@@ -25,6 +26,16 @@ int net_bound_address(int fd, struct net_address *out, struct err *err);
 struct listener *listener_open(struct loop *l, int fd, size_t input_max,
                                void (*on_accept)(void *owner, struct stream *s), void *owner,
                                struct err *err);
+/* Networks of proxies, whose word on the client's address is taken. */
+struct net_proxies {
+    const struct net_prefix *from;
+    unsigned count;
+};
+/* From now on a connection from one of them must begin with a header of the PROXY
+ * protocol, version 1 or 2, and is accepted when that was read; stream_peer() is
+ * then the client that it names. Anybody else's header is no header. Right after
+ * listener_open(); the networks are copied. NULL or none: no effect. */
+void listener_trust_proxies(struct listener *l, const struct net_proxies *proxies);
 /* While paused, connections wait in the kernel's backlog. */
 void listener_pause(struct listener *l);
 void listener_resume(struct listener *l);

@@ -14,6 +14,7 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/socket.h>
 
 #include "relay/sys/base/bug.h"
 #include "relay/sys/base/clock.h"
@@ -320,6 +321,19 @@ const struct net_address *
 stream_peer(const struct stream *s)
 {
     return &s->peer;
+}
+
+bool
+stream_peer_user(const struct stream *s, uint32_t *uid)
+{
+    struct ucred who;
+    socklen_t n = sizeof who;
+    uv_os_fd_t fd;
+    if (s->peer.kind != NET_UNIX || uv_fileno(&s->uv.any, &fd) != 0 ||
+        getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &who, &n) != 0)
+        return false;
+    *uid = who.uid;
+    return true;
 }
 
 /* Closing */

@@ -126,6 +126,9 @@ const char *stream_tls_cipher(const struct stream *s);
 bool stream_tls_verified(const struct stream *s);
 
 const struct net_address *stream_peer(const struct stream *s);
+/* The user of the process at the other end of a unix socket when it connected
+ * (SO_PEERCRED); false: another kind of socket. */
+bool stream_peer_user(const struct stream *s, uint32_t *uid);
 
 /* Sends what is pending (at most 5 s), then close_notify and FIN, and waits for
  * the peer's FIN within the same 5 s, so that late bytes of the peer do not make

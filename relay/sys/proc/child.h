@@ -20,8 +20,9 @@ enum child_fd {
     CHILD_FD_ROLE,        /* the first descriptor that belongs to the role */
 };
 
-/* A worker has one for each of config->listeners, in that order. */
-enum worker_fd { WORKER_FD_LISTEN = CHILD_FD_ROLE };
+/* A worker has the operators' control socket, which all workers share, and one
+ * for each of config->listeners, in that order. */
+enum worker_fd { WORKER_FD_OPERATORS = CHILD_FD_ROLE, WORKER_FD_LISTEN };
 enum signer_fd { SIGNER_FD_LISTEN = CHILD_FD_ROLE, SIGNER_FD_END };
 /* The checker gets nothing but this, its control socket, the lock and standard error:
  * no configuration. */

@@ -3,13 +3,14 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/un.h>
 #include <unistd.h>
 
 #include "relay/sys/net/listener.h"
 #include "relay/sys/proc/supervisor.h"
 
-enum { ANY_PORT_TRIES = 20 };
+enum { ANY_PORT_TRIES = 20, CONTROL_UMASK = 0117 /* 0660 */ };
 
 /* One socket per worker on one address; the first probes, the rest share. */
 static int
@@ -89,10 +90,34 @@ bind_checker(struct sockets *s, const struct statedir *dir, struct err *err)
     return bind_unix(&s->checker, s->checker_path, err);
 }
 
+bool
+sockets_operators_path(struct slice state_dir, struct net_address *out)
+{
+    *out = (struct net_address){.kind = NET_UNIX};
+    int n = snprintf(out->path, sizeof out->path, "%.*s/run/control.sock", SLICE_FMT(state_dir));
+    return n > 0 && n < (int)sizeof out->path;
+}
+
+/* For the owner and the group of the directory. The mask does it and not a
+ * chmod(): there is no moment at which others could connect. The process has
+ * one thread yet. */
+static int
+bind_operators(struct sockets *s, const struct statedir *dir, struct err *err)
+{
+    struct net_address at;
+    if (!sockets_operators_path(slice_str(dir->path), &at))
+        return err_set(err, ERR_CONFIG, "%s: too long for the path of a socket", dir->path);
+    unlink(at.path); /* of an earlier start: we hold its lock */
+    mode_t before = umask(CONTROL_UMASK);
+    s->operators = net_listen(&at, false, false, err);
+    umask(before);
+    return s->operators < 0 ? -1 : 0;
+}
+
 void
 sockets_init(struct sockets *s)
 {
-    *s = (struct sockets){.checker = -1, .dns_udp = -1, .dns_tcp = -1, .mx = -1};
+    *s = (struct sockets){.checker = -1, .operators = -1, .dns_udp = -1, .dns_tcp = -1, .mx = -1};
     for (unsigned w = 0; w < WORKERS_MAX; w++)
         for (unsigned i = 0; i < CONFIG_LISTENERS_MAX; i++)
             s->listen[w][i] = -1;
@@ -117,7 +142,9 @@ sockets_bind(struct sockets *s, const struct socket_wishes *w, const struct stat
     for (unsigned i = 0; i < w->signers; i++)
         if (bind_signer(s, i, dir, err) != 0)
             return -1;
-    return bind_checker(s, dir, err);
+    if (bind_checker(s, dir, err) != 0)
+        return -1;
+    return bind_operators(s, dir, err);
 }
 
 static void
@@ -135,6 +162,7 @@ sockets_close(struct sockets *s)
         close_all(s->listen[w], CONFIG_LISTENERS_MAX);
     close_all(s->signer, SIGNERS_MAX_HERE);
     close_all(&s->checker, 1);
+    close_all(&s->operators, 1);
     close_all(&s->dns_udp, 1);
     close_all(&s->dns_tcp, 1);
     close_all(&s->mx, 1);

@@ -33,7 +33,7 @@ enum {
     YOUNG_MS = 10000, /* a child that dies younger waits longer each time */
     DRAIN_MS = 30000, /* for each group of children; then SIGKILL */
     EXIT_UNAVAILABLE = 69,
-    FDS_MAX = CHILD_FD_ROLE + CONFIG_LISTENERS_MAX,
+    FDS_MAX = WORKER_FD_LISTEN + CONFIG_LISTENERS_MAX,
 };
 
 enum role { ROLE_KEEPER, ROLE_SANDBOX, ROLE_SIGNER, ROLE_CHECKER, ROLE_WORKER };
@@ -78,6 +78,7 @@ role_fds(const struct child *c, int fds[FDS_MAX])
     const struct sockets *s = c->sup->cfg->sockets;
     unsigned n = CHILD_FD_ROLE;
     if (c->role == ROLE_WORKER) {
+        fds[n++] = s->operators;
         for (unsigned i = 0; i < s->listeners; i++)
             fds[n++] = s->listen[c->number][i];
     } else if (c->role == ROLE_SIGNER) {

@@ -21,6 +21,7 @@ struct sockets {
     int listen[WORKERS_MAX][CONFIG_LISTENERS_MAX];
     struct net_address at[CONFIG_LISTENERS_MAX]; /* with the ports that were found */
     unsigned workers, listeners;
+    int operators; /* run/control.sock, for all workers; see sockets_operators_path() */
     int signer[SIGNERS_MAX_HERE];
     char signer_paths[SIGNERS_MAX_HERE][256];
     unsigned signers;
@@ -42,6 +43,9 @@ void sockets_init(struct sockets *s); /* with none open */
 int sockets_bind(struct sockets *s, const struct socket_wishes *w, const struct statedir *dir,
                  struct err *err);
 void sockets_close(struct sockets *s);
+/* Where operators' commands reach a gateway with this state directory. False:
+ * the path is longer than a unix socket's may be. */
+bool sockets_operators_path(struct slice state_dir, struct net_address *out);
 
 struct supervisor_config {
     const struct config *config; /* with everything that children need */

@@ -24,6 +24,7 @@
 #include "relay/deliver/deliver.h"
 #include "relay/sys/base/bug.h"
 #include "relay/sys/base/clock.h"
+#include "relay/sys/base/limits.h"
 #include "relay/sys/base/log.h"
 #include "relay/sys/net/fd_watch.h"
 #include "relay/sys/net/listener.h"
@@ -152,20 +153,29 @@ control_readable(void *owner, int fd)
 }
 
 static int
+open_listener(struct worker *w, unsigned i, struct err *err)
+{
+    const struct config_listener *c = &w->cfg->config->listeners[i];
+    int fd = WORKER_FD_LISTEN + (int)i;
+    struct net_prefix networks[PROXY_NETWORKS_MAX];
+    struct net_proxies proxies = {networks, c->proxy_count};
+    BUG_ON(c->proxy_count > PROXY_NETWORKS_MAX);
+    for (unsigned k = 0; k < c->proxy_count; k++)
+        BUG_ON(!net_prefix_parse(slice_str(c->proxies[k]), &networks[k]));
+    if (c->kind == CONFIG_HTTP)
+        return api_listen(w->api, fd, &proxies, err);
+    return smtp_server_listen(w->smtp, fd, c->kind == CONFIG_SMTPS, &proxies, err);
+}
+
+static int
 open_listeners(struct worker *w, struct err *err)
 {
     const struct config *c = w->cfg->config;
     w->listening = true;
-    for (unsigned i = 0; i < c->listener_count; i++) {
-        int fd = WORKER_FD_LISTEN + (int)i;
-        enum config_listener_kind kind = c->listeners[i].kind;
-        int failed = kind == CONFIG_HTTP
-                         ? api_listen(w->api, fd, err)
-                         : smtp_server_listen(w->smtp, fd, kind == CONFIG_SMTPS, err);
-        if (failed != 0)
+    for (unsigned i = 0; i < c->listener_count; i++)
+        if (open_listener(w, i, err) != 0)
             return -1;
-    }
-    return 0;
+    return api_listen_control(w->api, WORKER_FD_OPERATORS, err);
 }
 
 /* Connections wait in the backlog until the queue is up, so that the death of a

@@ -17,6 +17,7 @@
 #include "relay/sys/base/limits.h"
 #include "relay/wire/envelope.h"
 #include "tests/unit/support/http_client.h"
+#include "tests/unit/support/temp_dir.h"
 
 #define ID_TEXT "01890000-0000-7000-8000-000000000001"
 
@@ -32,6 +33,7 @@ static struct fake {
     enum err_code depth_error, clock_error;
     /* What came. */
     atomic_uint submitted, cancelled;
+    char tenant[64], user[64];
     char from[256], domain[256], to[3][256], key[300], message[4096], protocol[8], address[64];
     unsigned to_count;
     bool has_digest, smtputf8;
@@ -43,7 +45,8 @@ static struct loop *loop;
 static struct api *api;
 static pthread_t thread;
 static uint16_t port;
-static const struct config_credential CREDENTIAL = {.tenant = "dev"};
+static const struct config_credential CREDENTIAL = {.user = "shop", .tenant = "dev"};
+static const struct config_credential WITHOUT_TENANT = {.user = "nameless", .tenant = ""};
 static struct config config = {.development = true,
                                .hostname = "gateway.example",
                                .message_bytes_max = 4 << 20,
@@ -53,7 +56,16 @@ const struct config_credential *
 credential_by_key(const struct credentials *cs, struct slice key)
 {
     (void)cs;
-    return slice_eq(key, SLICE("dev")) ? &CREDENTIAL : NULL;
+    return slice_eq(key, SLICE("dev"))        ? &CREDENTIAL
+           : slice_eq(key, SLICE("nameless")) ? &WITHOUT_TENANT
+                                              : NULL;
+}
+
+const struct config_credential *
+credential_by_user(const struct credentials *cs, struct slice user)
+{
+    (void)cs;
+    return slice_eq(user, SLICE("shop")) ? &CREDENTIAL : NULL;
 }
 
 struct submit_state {
@@ -74,6 +86,7 @@ void
 submit_start(struct submit_op *op, struct submit_door *d)
 {
     (void)d;
+    snprintf(fake.user, sizeof fake.user, "%s", op->credential->user);
     slice_to_cstr(op->envelope.reverse_path, fake.from, sizeof fake.from);
     slice_to_cstr(op->reverse_domain, fake.domain, sizeof fake.domain);
     slice_to_cstr(op->idempotency_key, fake.key, sizeof fake.key);
@@ -147,8 +160,11 @@ stored_message(struct arena *arena)
                          .subject = SLICE("=?utf-8?B?R3LDvMOfZQ==?= 1")};
     struct buf b;
     buf_init(&b, 4096);
-    *m = (struct queue_message){
-        .created_unix_ms = 1795420800123, .size_bytes = 4711, .deliveries = d, .delivery_count = 2};
+    *m = (struct queue_message){.tenant = SLICE("dev"),
+                                .created_unix_ms = 1795420800123,
+                                .size_bytes = 4711,
+                                .deliveries = d,
+                                .delivery_count = 2};
     BUG_ON(!id_parse(SLICE(ID_TEXT), &m->id) || !envelope_encode(&e, &b) ||
            !arena_copy(arena, buf_slice(&b), &m->envelope));
     buf_fini(&b);
@@ -170,7 +186,7 @@ void
 queue_lookup_start(struct queue_lookup_op *op, struct queue *q)
 {
     (void)q;
-    BUG_ON(!slice_eq(op->tenant, SLICE("dev")));
+    slice_to_cstr(op->tenant, fake.tenant, sizeof fake.tenant);
     op->err.code = fake.lookup_error;
     op->message = fake.lookup_error == ERR_NONE ? stored_message(op->arena) : NULL;
     op->state = malloc(sizeof *op->state);
@@ -286,6 +302,8 @@ store_read_raw(const char *dir, struct msg_id id, struct buf *out, struct err *e
 
 /* ---- fixture ------------------------------------------------------------ */
 
+static struct temp_dir dir;
+static char control[160];
 static atomic_bool stopping;
 static struct timer stop_poll;
 
@@ -318,7 +336,10 @@ start(void **state)
     stopping = false;
     loop = loop_new();
     api = api_new(&(struct api_parts){.loop = loop, .config = &config});
-    assert_int_equal(api_listen(api, listen_anywhere(&port), &err), 0);
+    assert_int_equal(api_listen(api, listen_anywhere(&port), NULL, &err), 0);
+    temp_dir_make(&dir);
+    snprintf(control, sizeof control, "%s/control.sock", dir.path);
+    assert_int_equal(api_listen_control(api, listen_at(control), &err), 0);
     timer_init(&stop_poll, loop, on_stop_poll);
     timer_start(&stop_poll, 5);
     return pthread_create(&thread, NULL, run, NULL);
@@ -329,24 +350,39 @@ stop(void **state)
 {
     (void)state;
     stopping = true;
+    temp_dir_remove(&dir);
     return pthread_join(thread, NULL);
 }
 
 static const char KEY[] = "Authorization: Bearer dev\r\n";
 
-/* One request on a connection of its own. The answer's slices live in *c. */
 static struct answer
-ask(struct client *c, const char *line, const char *fields, struct slice body)
+ask_on(struct client *c, const char *line, const char *fields, struct slice body)
 {
     char text[16384];
     int n = snprintf(text, sizeof text,
                      "%s HTTP/1.1\r\nHost: localhost:%u\r\nContent-Length: %zu\r\n%s\r\n", line,
                      port, body.n, fields);
     assert_in_range(n, 1, sizeof text - 1);
-    *c = client_open(port);
     client_send(c, slice_from(text, (size_t)n));
     client_send(c, body);
     return client_read(c, false);
+}
+
+/* One request on a connection of its own. The answer's slices live in *c. */
+static struct answer
+ask(struct client *c, const char *line, const char *fields, struct slice body)
+{
+    *c = client_open(port);
+    return ask_on(c, line, fields, body);
+}
+
+/* The same on the control socket. */
+static struct answer
+ask_control(struct client *c, const char *line, const char *fields, struct slice body)
+{
+    *c = client_open_at(control);
+    return ask_on(c, line, fields, body);
 }
 
 static json_t *
@@ -1005,6 +1041,87 @@ has_no_sandbox_outside_development(void **state)
     }
 }
 
+/* ---- operators ---------------------------------------------------------- */
+
+static void
+operators_see_everything(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *line, *tenant;
+    } ASKED[] = {{"GET /v1/messages/" ID_TEXT, ""},
+                 {"GET /v1/messages/" ID_TEXT "?tenant=two", "two"},
+                 {"GET /v1/messages/" ID_TEXT "?x=1&tenant=t%2Bo", "t+o"}};
+    struct client c;
+    struct answer a;
+    for (size_t i = 0; i < ARRAY_LEN(ASKED); i++) {
+        a = ask_control(&c, ASKED[i].line, "", SLICE_NONE);
+        assert_int_equal(a.status, 200);
+        assert_string_equal(fake.tenant, ASKED[i].tenant);
+        json_t *m = parse(&a);
+        assert_string_equal(json_string_value(json_object_get(m, "tenant")), "dev");
+        json_decref(m);
+        client_close(&c);
+    }
+    a = ask_control(&c, "GET /v1/messages/" ID_TEXT "?tenant=%zz", "", SLICE_NONE);
+    assert_problem(&a, 400, "bad_query");
+    client_close(&c);
+    a = ask_control(&c, "GET /readyz", "", SLICE_NONE);
+    assert_int_equal(a.status, 200);
+    client_close(&c);
+    c = client_open_at(control); /* whatever Host says: there is no browser here */
+    client_send(&c, SLICE("GET /healthz HTTP/1.1\r\nHost: evil.example\r\n\r\n"));
+    assert_int_equal(client_read(&c, false).status, 200);
+    client_close(&c);
+}
+
+static void
+operators_send_as_somebody(void **state)
+{
+    (void)state;
+    static const char AS_SHOP[] =
+        "X-Stagepost-Credential: shop\r\nContent-Type: application/json\r\n";
+    struct client c;
+    struct answer a = ask_control(&c, "POST /v1/messages", AS_SHOP, SLICE(GOOD));
+    assert_int_equal(a.status, 202);
+    assert_string_equal(fake.user, "shop");
+    assert_string_equal(fake.address, "127.0.0.1");
+    client_close(&c);
+    a = ask_control(&c, "POST /v1/messages", "", SLICE(GOOD));
+    assert_problem(&a, 422, "credential_needed");
+    client_close(&c);
+    a = ask_control(&c, "POST /v1/messages", KEY, SLICE(GOOD));
+    assert_problem(&a, 422, "credential_needed");
+    client_close(&c);
+    a = ask_control(&c, "POST /v1/messages", "X-Stagepost-Credential: nobody\r\n", SLICE(GOOD));
+    assert_problem(&a, 422, "unknown_credential");
+    client_close(&c);
+    assert_int_equal(fake.submitted, 1);
+}
+
+/* What an operator may say is nothing in the mouth of others. */
+static void
+keys_see_their_tenant(void **state)
+{
+    (void)state;
+    struct client c;
+    struct answer a = ask(&c, "GET /v1/messages/" ID_TEXT "?tenant=two", KEY, SLICE_NONE);
+    assert_int_equal(a.status, 200);
+    assert_string_equal(fake.tenant, "dev");
+    assert_false(body_has(&a, "\"tenant\""));
+    client_close(&c);
+    a = ask(&c, "GET /v1/messages/" ID_TEXT "?tenant=", KEY, SLICE_NONE);
+    assert_string_equal(fake.tenant, "dev");
+    client_close(&c);
+    a = ask(&c, "GET /v1/messages/" ID_TEXT, "Authorization: Bearer nameless\r\n", SLICE_NONE);
+    assert_problem(&a, 401, "unauthorized");
+    client_close(&c);
+    a = ask(&c, "POST /v1/messages", "X-Stagepost-Credential: shop\r\n", SLICE(GOOD));
+    assert_problem(&a, 401, "unauthorized");
+    client_close(&c);
+    assert_int_equal(fake.submitted, 2);
+}
+
 int
 main(void)
 {
@@ -1031,6 +1148,9 @@ main(void)
         ROUTE_TEST(shows_captures),
         ROUTE_TEST(advances_the_clock),
         ROUTE_TEST(refuses_foreign_origins),
+        ROUTE_TEST(operators_see_everything),
+        ROUTE_TEST(operators_send_as_somebody),
+        ROUTE_TEST(keys_see_their_tenant),
         cmocka_unit_test_setup_teardown(has_no_sandbox_outside_development, start_production,
                                         stop_production),
     };

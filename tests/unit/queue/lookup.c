@@ -35,6 +35,7 @@ only_the_tenant_finds_its_message(void **state)
     struct msg_id id = commit_one(w, &w->a, 9);
     assert_int_equal(ask(w, id, "tenant", 1 << 20).code, ERR_NONE);
     assert_int_equal(ask(w, id, "tenant2", 1 << 20).code, ERR_NOT_FOUND);
+    assert_int_equal(ask(w, id, "", 1 << 20).code, ERR_NONE);
     assert_int_equal(ask(w, id_new(9), "tenant", 1 << 20).code, ERR_NOT_FOUND);
     assert_int_equal(ask(w, id, "tenant", 64).code, ERR_FULL);
     struct key m = key_of_message(id);

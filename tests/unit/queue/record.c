@@ -164,6 +164,49 @@ a_message_round_trips(void **state)
     buf_fini(&b);
 }
 
+static const char GOLDEN_MESSAGE_1[] = "\x01\x01\x00"
+                                       "0123456\x77\x88"
+                                       "9abcdef"
+                                       "\0\0\x01\x93\0\0\0\0"
+                                       "\0\0\0\0\0\0\0\x05"
+                                       "\0\0\0\0\0\0\0\x05"
+                                       "\0\0\0\x01"
+                                       "\0\0\0\x02"
+                                       "\0\0\0\x01t"
+                                       "\0\0\0\x01"
+                                       "e";
+static const char GOLDEN_SUBMITTER[] = "\0\0\0\x04shop";
+
+/* Version 1 had no submitter; what is written now is version 2. */
+static void
+a_message_of_old_is_read(void **state)
+{
+    (void)state;
+    struct queue_message m = {0}, again = {0};
+    struct record_body body;
+    struct buf b;
+    assert_true(record_read_message(SLICE(GOLDEN_MESSAGE_1), &m, &body));
+    assert_int_equal(m.delivery_count, 2);
+    assert_true(slice_eq(m.envelope, SLICE("e")));
+    assert_int_equal(m.submitter.n, 0);
+    m.submitter = SLICE("shop");
+    buf_init(&b, 4096);
+    assert_true(record_add_message(&b, &m, &body));
+    assert_int_equal(buf_slice(&b).p[0], 2);
+    assert_true(slice_eq(slice_from(buf_slice(&b).p + 1, sizeof GOLDEN_MESSAGE_1 - 2),
+                         slice_skip(SLICE(GOLDEN_MESSAGE_1), 1)));
+    assert_true(
+        slice_eq(slice_skip(buf_slice(&b), sizeof GOLDEN_MESSAGE_1 - 1), SLICE(GOLDEN_SUBMITTER)));
+    assert_true(record_read_message(buf_slice(&b), &again, &body));
+    assert_true(slice_eq(again.submitter, SLICE("shop")));
+    buf_fini(&b);
+    static const char LONG[QUEUE_SUBMITTER_MAX + 1];
+    m.submitter = slice_from(LONG, sizeof LONG);
+    buf_init(&b, 4096);
+    assert_false(record_add_message(&b, &m, &body));
+    buf_fini(&b);
+}
+
 static void
 an_attempt_and_a_debt_round_trip(void **state)
 {
@@ -186,6 +229,13 @@ an_attempt_and_a_debt_round_trip(void **state)
     assert_int_equal(delivery, 7);
     assert_int_equal(count, 1);
     assert_int_equal(targets[0], 1);
+    owed[0] = true; /* it is deferred */
+    buf_clear(&b);
+    assert_true(record_add_debt(&b, 7, &d, owed));
+    assert_true(record_read_debt(buf_slice(&b), &arena, &delivery, &targets, &count));
+    assert_int_equal(count, 2);
+    assert_int_equal(targets[0], RECORD_DEBT_WAITING);
+    assert_int_equal(targets[1], 1);
     assert_false(record_read_debt(slice_from(buf_slice(&b).p, b.len - 1), &arena, &delivery,
                                   &targets, &count));
     buf_fini(&b);
@@ -224,6 +274,43 @@ facts_win_over_open_states(void **state)
     merge_one(QUEUE_SUPPRESSED, QUEUE_SUPPRESSED, true, QUEUE_SUPPRESSED, 0);
 }
 
+/* A delay is owed once, whoever finds it; a failure is owed all the same. */
+static void
+a_delay_told_before_is_not_owed_again(void **state)
+{
+    (void)state;
+    for (int told = 0; told < 2; told++)
+        for (int failed = 0; failed < 2; failed++) {
+            bool old = false;
+            struct queue_target c = {
+                .address = SLICE("x"), .state = QUEUE_DEFERRED, .delay_told = told != 0};
+            struct queue_target m = {.address = SLICE("x"),
+                                     .state = failed ? QUEUE_BOUNCED : QUEUE_DEFERRED,
+                                     .notice_owed = true,
+                                     .delay_told = true};
+            struct queue_delivery dc = {.targets = &c, .target_count = 1};
+            struct queue_delivery dm = {.targets = &m, .target_count = 1};
+            assert_int_equal(record_merge(&dc, &dm, &old, &arena), 0);
+            assert_int_equal(m.notice_owed, failed || !told);
+            assert_true(c.delay_told);
+        }
+}
+
+static void
+a_mark_of_delay_is_kept(void **state)
+{
+    (void)state;
+    struct queue_delivery d = golden_delivery(), got = {0};
+    struct buf b;
+    buf_init(&b, 4096);
+    d.targets[1].delay_told = true;
+    assert_true(record_add_delivery(&b, &d, 5));
+    assert_true(record_read_delivery(buf_slice(&b), &arena, &got));
+    assert_true(got.targets[0].uncertain && !got.targets[0].delay_told);
+    assert_true(!got.targets[1].uncertain && got.targets[1].delay_told);
+    buf_fini(&b);
+}
+
 static void
 other_targets_are_not_merged(void **state)
 {
@@ -246,8 +333,11 @@ main(void)
         cmocka_unit_test_setup_teardown(no_truncation_is_read, setup, teardown),
         cmocka_unit_test_setup_teardown(flipped_bits_are_refused_or_harmless, setup, teardown),
         cmocka_unit_test_setup_teardown(a_message_round_trips, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_message_of_old_is_read, setup, teardown),
         cmocka_unit_test_setup_teardown(an_attempt_and_a_debt_round_trip, setup, teardown),
         cmocka_unit_test_setup_teardown(facts_win_over_open_states, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_delay_told_before_is_not_owed_again, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_mark_of_delay_is_kept, setup, teardown),
         cmocka_unit_test_setup_teardown(other_targets_are_not_merged, setup, teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -104,6 +104,12 @@ fake_queue_answer(struct queue *q)
         deferred_schedule(&container_of(n, struct answer, node)->later);
 }
 
+bool
+queue_state_is_terminal(enum queue_state s)
+{
+    return s >= QUEUE_DELIVERED;
+}
+
 /* ---- jobs ---------------------------------------------------------------- */
 
 static void

@@ -19,6 +19,7 @@
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/time.h>
+#include <sys/un.h>
 #include <unistd.h>
 
 #include "relay/sys/base/buf.h"
@@ -50,21 +51,47 @@ listen_anywhere(uint16_t *port)
     return fd;
 }
 
-static inline struct client
-client_open(uint16_t port)
+/* On a listening descriptor of a unix socket at `path`. */
+static inline int
+listen_at(const char *path)
 {
-    struct client c = {.fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0)};
-    struct sockaddr_in to = {
-        .sin_family = AF_INET, .sin_port = htons(port), .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    struct net_address at = {.kind = NET_UNIX};
+    struct err err = {0};
+    assert_true(slice_to_cstr(slice_str(path), at.path, sizeof at.path));
+    int fd = net_listen(&at, false, false, &err);
+    assert_true(fd >= 0);
+    return fd;
+}
+
+static inline struct client
+client_connect(int family, const struct sockaddr *to, socklen_t n)
+{
+    struct client c = {.fd = socket(family, SOCK_STREAM | SOCK_CLOEXEC, 0)};
     struct timeval limit = {.tv_sec = CLIENT_LIMIT_S};
     int one = 1;
     assert_true(c.fd >= 0);
     setsockopt(c.fd, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof limit);
     setsockopt(c.fd, SOL_SOCKET, SO_SNDTIMEO, &limit, sizeof limit);
-    setsockopt(c.fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
-    assert_int_equal(connect(c.fd, (struct sockaddr *)&to, sizeof to), 0);
+    setsockopt(c.fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one); /* not on a unix socket */
+    assert_int_equal(connect(c.fd, to, n), 0);
     buf_init(&c.in, CLIENT_BYTES_MAX);
     return c;
+}
+
+static inline struct client
+client_open(uint16_t port)
+{
+    struct sockaddr_in to = {
+        .sin_family = AF_INET, .sin_port = htons(port), .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    return client_connect(AF_INET, (struct sockaddr *)&to, sizeof to);
+}
+
+static inline struct client
+client_open_at(const char *path)
+{
+    struct sockaddr_un to = {.sun_family = AF_UNIX};
+    assert_true(slice_to_cstr(slice_str(path), to.sun_path, sizeof to.sun_path));
+    return client_connect(AF_UNIX, (struct sockaddr *)&to, sizeof to);
 }
 
 static inline void

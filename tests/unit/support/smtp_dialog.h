@@ -29,6 +29,7 @@ struct step {
         STEP_RESET,      /* the connection is reset */
         STEP_PAUSE,      /* 50 ms: only to let something happen that must not */
         STEP_DRAIN,      /* the server begins to drain */
+        STEP_REVOKE,     /* the credential is removed */
         STEP_STATUS,     /* of the queue, number */
         STEP_MEMORY,     /* number 1: messages take all the memory they may; 0: no longer */
         STEP_REPEAT,     /* the next `number` times: bytes, expecting `also` if it has text */

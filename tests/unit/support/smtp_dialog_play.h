@@ -46,7 +46,7 @@ static struct {
     struct loop *loop;
     struct smtp_server *server;
     atomic_uint status;
-    atomic_bool drain;
+    atomic_bool drain, revoked;
     atomic_uint memory_wanted, memory_now; /* 1: full */
     atomic_uint clients;
     uint16_t port;
@@ -167,6 +167,13 @@ void
 credential_check_cancel(struct credential_check_op *op)
 {
     (void)op; /* done comes soon anyway */
+}
+
+const struct config_credential *
+credential_renew(const struct credentials *cs, const struct config_credential *old)
+{
+    (void)cs;
+    return atomic_load(&world.revoked) ? NULL : old;
 }
 
 /* ---- the client --------------------------------------------------------------- */
@@ -345,6 +352,9 @@ client_step(struct client *c, const struct step *step)
     case STEP_DRAIN:
         atomic_store(&world.drain, true);
         return true;
+    case STEP_REVOKE:
+        atomic_store(&world.revoked, true);
+        return true;
     case STEP_STATUS:
         atomic_store(&world.status, step->number);
         return true;
@@ -461,7 +471,7 @@ open_server(const struct dialog *d, const struct config *config, struct tls_cont
     assert_true(fd >= 0);
     assert_int_equal(net_bound_address(fd, &at, &err), 0);
     world.port = at.port;
-    assert_int_equal(smtp_server_listen(world.server, fd, d->implicit_tls, &err), 0);
+    assert_int_equal(smtp_server_listen(world.server, fd, d->implicit_tls, NULL, &err), 0);
 }
 
 static void
@@ -498,6 +508,7 @@ dialog_play(struct dialog *d)
     world.loop = loop_new();
     atomic_store(&world.status, d->status != 0 ? d->status : QUEUE_UP);
     atomic_store(&world.drain, false);
+    atomic_store(&world.revoked, false);
     atomic_store(&world.memory_wanted, 0);
     atomic_store(&world.memory_now, 0);
     open_server(d, &config, tls);

@@ -93,7 +93,7 @@ set_up(void **state)
     struct http_server_config cfg = {
         .routes = ROUTES, .route_count = ARRAY_LEN(ROUTES), .refuse = refuse};
     server = http_server_new(loop, &cfg);
-    assert_int_equal(http_server_listen(server, listen_anywhere(&port), &err), 0);
+    assert_int_equal(http_server_listen(server, listen_anywhere(&port), NULL, &err), 0);
     return pthread_create(&thread, NULL, run, NULL);
 }
 

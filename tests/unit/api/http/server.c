@@ -157,7 +157,7 @@ set_up(void **state)
     struct http_server_config cfg = {
         .routes = ROUTES, .route_count = ARRAY_LEN(ROUTES), .refuse = refuse};
     f.server = http_server_new(f.loop, &cfg);
-    assert_int_equal(http_server_listen(f.server, listen_anywhere(&f.port), &err), 0);
+    assert_int_equal(http_server_listen(f.server, listen_anywhere(&f.port), NULL, &err), 0);
     return pthread_create(&f.thread, NULL, run, NULL);
 }
 

@@ -262,6 +262,40 @@ keys_are_found_by_digest(void **state)
     for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++)
         assert_null(credential_by_key(f.cs, wrong[i]));
     assert_null(credential_by_key(f.cs, slice_str(DEV_KEY)));
+    assert_ptr_equal(credential_by_user(f.cs, slice_str(f.rows[0].user)), &f.rows[0]);
+    assert_null(credential_by_user(f.cs, SLICE("")));
+    fixture_fini(&f);
+}
+
+/* AUT-09: what a session learned before a reload is asked again by its name. */
+static void
+renewed_or_gone(void **state)
+{
+    struct fixture f;
+    (void)state;
+    fixture_init(&f);
+    struct config_credential removed = {.user = "removed", .password_hash = f.hash_a},
+                             other = {.user = "a", .password_hash = f.hash_b},
+                             same = {.user = "a", .password_hash = f.hash_a};
+    assert_ptr_equal(credential_renew(f.cs, &same), &f.rows[0]);
+    assert_null(credential_renew(f.cs, &other));
+    assert_null(credential_renew(f.cs, &removed));
+    fixture_fini(&f);
+}
+
+/* A reload takes the credential away while its hash is computed. */
+static void
+removed_during_the_check(void **state)
+{
+    struct fixture f;
+    (void)state;
+    fixture_init(&f);
+    start(&f, 0, SLICE("a"), SLICE("right"));
+    f.config.credential_count = 0;
+    loop_run(f.loop);
+    assert_int_equal(f.checks[0].done, 1);
+    assert_int_equal(f.checks[0].op.result, CREDENTIAL_WRONG);
+    assert_null(f.checks[0].op.credential);
     fixture_fini(&f);
 }
 
@@ -272,7 +306,8 @@ main(void)
         cmocka_unit_test(right_and_wrong),          cmocka_unit_test(long_passwords_are_wrong),
         cmocka_unit_test(success_is_remembered),    cmocka_unit_test(unknown_users_cost_a_hash),
         cmocka_unit_test(hashes_are_bounded),       cmocka_unit_test(cancelled_checks_end_once),
-        cmocka_unit_test(keys_are_found_by_digest),
+        cmocka_unit_test(keys_are_found_by_digest), cmocka_unit_test(renewed_or_gone),
+        cmocka_unit_test(removed_during_the_check),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

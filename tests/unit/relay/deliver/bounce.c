@@ -67,7 +67,7 @@ set_target(struct bench *b, unsigned i, const char *address, enum queue_state s,
                                           .state = s,
                                           .reply = buf_slice(&b->replies[i]),
                                           .options = buf_slice(&b->options)};
-    b->owed[i] = (struct queue_notice_target){0, i};
+    b->owed[i] = (struct queue_notice_target){.target = i};
 }
 
 static void
@@ -249,6 +249,39 @@ test_relayed(void **state)
     bench_fini(&b);
 }
 
+/* RTY-15: what waits when the report is made is told of; what has ended is not. */
+static void
+test_delayed(void **state)
+{
+    struct bench b;
+    (void)state;
+    bench_init(&b);
+    b.envelope.ret = RET_FULL; /* speaks of failures only */
+    b.delivery.expires_unix_ms = 1795867200000;
+    b.targets[1].state = QUEUE_DEFERRED;
+    b.owed[0].waiting = b.owed[1].waiting = true;
+    const struct fake_report *r = bounce(&b, 2);
+    assert_true(has(r->text, "Subject: Your message is delayed\r\n"));
+    assert_true(has(r->text, "Final-Recipient: rfc822; old@rcpt.test\r\nAction: delayed\r\n"
+                             "Status: 4.7.1\r\n"));
+    assert_true(has(r->text, "Will-Retry-Until: Sat, 28 Nov 2026 12:00:00 +0000\r\n"));
+    assert_false(has(r->text, "gone@rcpt.test"));
+    assert_false(has(r->text, "secret body"));
+    bench_fini(&b);
+}
+
+static void
+test_delay_is_over(void **state)
+{
+    struct bench b;
+    (void)state;
+    bench_init(&b);
+    b.targets[0].state = QUEUE_DELIVERED;
+    b.owed[0].waiting = true;
+    assert_true(bounce(&b, 1)->dropped);
+    bench_fini(&b);
+}
+
 /* LOP-02, LOP-05: no report about mail without a sender, none about a report. */
 static void
 test_no_report(void **state)
@@ -302,6 +335,8 @@ main(void)
         cmocka_unit_test(test_only_those_owed),
         cmocka_unit_test(test_full_return_and_own_domain),
         cmocka_unit_test(test_relayed),
+        cmocka_unit_test(test_delayed),
+        cmocka_unit_test(test_delay_is_over),
         cmocka_unit_test(test_no_report),
         cmocka_unit_test(test_signer_trouble),
     };

@@ -212,6 +212,17 @@ nothing_of_a_refused_mail_stays(void **state)
     assert_false(d.visit.smtputf8);
 }
 
+/* AUT-09: at the next MAIL, in the middle of a session; what is open may end. */
+static void
+a_removed_credential_ends_the_session(void **state)
+{
+    (void)state;
+    static const struct step steps[] = {LOGGED_IN,       MAIL_RCPT, DO(REVOKE),
+                                        C("RSET"),       S("250 "), C("MAIL FROM:<a@example.org>"),
+                                        S("421 4.7.0 "), GONE,      END};
+    assert_int_equal(dialog_steps(steps), 0);
+}
+
 int
 main(void)
 {
@@ -222,6 +233,7 @@ main(void)
         cmocka_unit_test(recipients_are_limited),
         cmocka_unit_test(recipients_are_collapsed),
         cmocka_unit_test(nothing_of_a_refused_mail_stays),
+        cmocka_unit_test(a_removed_credential_ends_the_session),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

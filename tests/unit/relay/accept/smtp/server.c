@@ -68,13 +68,13 @@ listeners_are_refused(void **state)
     assert_true(net_address_parse(SLICE("127.0.0.1:0"), &at));
     int fd = net_listen(&at, false, false, &err);
     assert_true(fd >= 0);
-    assert_int_equal(smtp_server_listen(server, fd, true, &err), -1); /* no certificate */
+    assert_int_equal(smtp_server_listen(server, fd, true, NULL, &err), -1); /* no certificate */
     assert_int_equal(err.code, ERR_CONFIG);
     for (int i = 0; i < SMTP_LISTENERS_MAX; i++) {
-        assert_int_equal(smtp_server_listen(server, fd, false, &err), 0);
+        assert_int_equal(smtp_server_listen(server, fd, false, NULL, &err), 0);
         fd = net_listen(&at, false, false, &err);
     }
-    assert_int_equal(smtp_server_listen(server, fd, false, &err), -1);
+    assert_int_equal(smtp_server_listen(server, fd, false, NULL, &err), -1);
     assert_int_equal(err.code, ERR_FULL);
     close(fd);
     assert_false(smtp_server_busy(server));

@@ -218,6 +218,35 @@ test_listeners(void **state)
 }
 
 static void
+test_proxies(void **state)
+{
+    (void)state;
+    check(HOST TLS DOMAINS GOOD_CREDENTIAL
+          "listeners = (\n"
+          "  { kind = \"smtp\"; port = 587; proxy_from = [ \"10.0.0.1/8\", \"lb.example\" ]; },\n"
+          "  { kind = \"smtps\"; port = 465; proxy_from = \"10.0.0.1\"; },\n"
+          "  { kind = \"http\"; port = 80; proxy_from = [ \"::1\", \"0.0.0.0/0\" ]; });",
+          3, 1,
+          "f:6: listeners[0].proxy_from: \"10.0.0.1/8\": an IP address, or a network such as "
+          "\"10.0.0.0/8\" without bits behind the prefix is wanted\n"
+          "f:6: listeners[0].proxy_from: \"lb.example\": an IP address, or a network such as "
+          "\"10.0.0.0/8\" without bits behind the prefix is wanted\n"
+          "f:7: listeners[1].proxy_from: an array [ ] is wanted, this is a text\n"
+          "f:8: warning: listeners[2].proxy_from: 0.0.0.0/0: everybody may say which address a "
+          "connection comes from\n");
+    struct config_file *f = parse(HOST TLS DOMAINS GOOD_CREDENTIAL
+                                  "listeners = ( { kind = \"smtp\"; port = 587; },\n"
+                                  "  { kind = \"smtps\"; port = 465; proxy_from = [ \"::1\", "
+                                  "\"10.0.0.0/8\" ]; } );");
+    const struct config *c = &config_file_draft(f)->config;
+    assert_int_equal(config_file_errors(f) + config_file_warnings(f), 0);
+    assert_int_equal(c->listeners[0].proxy_count, 0);
+    assert_int_equal(c->listeners[1].proxy_count, 2);
+    assert_string_equal(c->listeners[1].proxies[1], "10.0.0.0/8");
+    config_file_free(f);
+}
+
+static void
 test_entries_that_are_no_groups(void **state)
 {
     (void)state;
@@ -463,6 +492,7 @@ main(void)
         cmocka_unit_test(test_an_empty_file_names_all_that_is_missing),
         cmocka_unit_test(test_single_errors),
         cmocka_unit_test(test_listeners),
+        cmocka_unit_test(test_proxies),
         cmocka_unit_test(test_entries_that_are_no_groups),
         cmocka_unit_test(test_too_many_http_listeners),
         cmocka_unit_test(test_domains),
