@@ -70,7 +70,7 @@ def test_enforced(served, name_server):
     answer = by_http(g)
     assert (answer.status, answer.json["code"]) == (403, "policy")
     assert "stagepost check domain example.com" in answer.json["detail"]
-    assert g.metric("stagepost_accepted_messages_total") == 0
+    assert g.metric('stagepost_accepted_messages_total{source="smtp"}') == 0
 
 
 def test_a_warning_is_logged_and_the_mail_goes(served, name_server):
