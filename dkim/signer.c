@@ -8,7 +8,6 @@
  */
 #include "dkim/signer.h"
 
-#include <errno.h>
 #include <stdlib.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
@@ -21,7 +20,8 @@
 #include "relay/sys/base/clock.h"
 #include "relay/sys/base/failpoint.h"
 #include "relay/sys/base/log.h"
-#include "relay/sys/net/fd_watch.h"
+#include "relay/sys/config/follow.h"
+#include "relay/sys/net/control.h"
 #include "relay/sys/net/listener.h"
 
 enum {
@@ -29,12 +29,22 @@ enum {
     LAST_ANSWERS_MS = 200, /* for what is in the stream when the drain is over */
 };
 
-struct signer {
+/* Freed when another is in force and its last job has ended. */
+struct key_ring {
     struct keyset *keys;
     struct sign_engine *engine;
+    unsigned jobs;
+    bool retired;
+};
+
+struct signer {
+    const struct signer_config *cfg;
+    struct key_ring *ring, *next_ring; /* the one in force, the one prepared */
     struct loop *loop;
     struct listener *listener; /* NULL while draining */
-    struct fd_watch *control;
+    struct control *control;
+    struct control_user control_user;
+    struct config_follower follower;
     int control_fd;
     struct list connections;
     unsigned connection_count;
@@ -57,7 +67,8 @@ struct connection {
 
 struct request {
     uint64_t id;
-    struct sign_job *job; /* NULL: answered, or never to be; what still comes is dropped */
+    struct sign_job *job;  /* NULL: answered, or never to be; what still comes is dropped */
+    struct key_ring *ring; /* the job's */
     size_t missing_bytes;
     struct list_node node;
 };
@@ -77,6 +88,24 @@ find_request(struct connection *c, uint64_t id)
 }
 
 static void
+ring_free(struct key_ring *k)
+{
+    if (k == NULL)
+        return;
+    sign_engine_free(k->engine);
+    keyset_free(k->keys);
+    free(k);
+}
+
+static void
+ring_retire(struct key_ring *k)
+{
+    k->retired = true;
+    if (k->jobs == 0)
+        ring_free(k);
+}
+
+static void
 end_job(struct connection *c, struct request *r)
 {
     if (r->job == NULL)
@@ -84,6 +113,8 @@ end_job(struct connection *c, struct request *r)
     sign_job_free(r->job);
     r->job = NULL;
     c->open_count--;
+    if (--r->ring->jobs == 0 && r->ring->retired)
+        ring_free(r->ring);
 }
 
 static void
@@ -152,11 +183,14 @@ on_begin(struct connection *c, const struct sign_request *q)
     c->request_count++;
     if (c->signer->draining)
         return 0; /* the client tries it elsewhere when the connection ends */
-    enum sign_status status = sign_job_new(c->signer->engine, q->domain, &r->job, &err);
-    if (status == SIGN_OK)
-        c->open_count++;
-    else
+    r->ring = c->signer->ring;
+    enum sign_status status = sign_job_new(r->ring->engine, q->domain, &r->job, &err);
+    if (status != SIGN_OK) {
         answer(c, r, status, &err);
+        return 0;
+    }
+    c->open_count++;
+    r->ring->jobs++;
     return 0;
 }
 
@@ -306,7 +340,7 @@ start_drain(struct signer *s)
     s->draining = true;
     listener_close(s->listener);
     s->listener = NULL;
-    fd_watch_close(s->control);
+    control_close(s->control);
     s->control = NULL;
     timer_start(&s->drain_limit, SIGNER_DRAIN_MS);
     LIST_EACH(&s->connections, it)
@@ -319,15 +353,71 @@ start_drain(struct signer *s)
         loop_stop(s->loop);
 }
 
-/* Nothing is said on it yet but that the supervisor lives. */
 static void
-on_control(void *owner, int fd)
+on_control_line(struct control_user *u, struct slice line)
 {
-    char ignored[64];
-    ssize_t n = read(fd, ignored, sizeof ignored);
-    if (n == 0 || (n < 0 && errno != EAGAIN && errno != EINTR))
-        start_drain(owner);
+    struct signer *s = container_of(u, struct signer, control_user);
+    if (s->cfg->load == NULL || !config_follow(&s->follower, s->control, line))
+        LOG0(LOG_WARN, "signer.control-unknown");
 }
+
+static void
+on_control_end(struct control_user *u)
+{
+    start_drain(container_of(u, struct signer, control_user));
+}
+
+/* ERR_CONFIG: the keys will not do; takes them over, also when it fails. */
+static struct key_ring *
+ring_new(struct keyset *keys, struct err *err)
+{
+    if (keys == NULL)
+        return NULL;
+    struct key_ring *k = calloc(1, sizeof *k);
+    BUG_ON(k == NULL);
+    k->keys = keys;
+    k->engine = sign_engine_new(keys, err);
+    if (k->engine != NULL) {
+        if (!sign_engine_uses_shim(k->engine))
+            LOG0(LOG_WARN, "signer.slow-keys");
+        return k;
+    }
+    ring_free(k);
+    return NULL;
+}
+
+/* ---- reload --- */
+
+static int
+prepare_reload(struct config_follower *f, const struct config *next, struct err *err)
+{
+    struct signer *s = container_of(f, struct signer, follower);
+    s->next_ring = ring_new(s->cfg->load(next, err), err);
+    if (s->next_ring == NULL)
+        return -1;
+    config_free(next); /* the keys are all of it that stays */
+    return 0;
+}
+
+static void
+commit_reload(struct config_follower *f)
+{
+    struct signer *s = container_of(f, struct signer, follower);
+    ring_retire(s->ring);
+    s->ring = s->next_ring;
+    s->next_ring = NULL;
+    LOG0(LOG_INFO, "signer.reloaded");
+}
+
+static void
+forget_reload(struct config_follower *f)
+{
+    struct signer *s = container_of(f, struct signer, follower);
+    ring_free(s->next_ring);
+    s->next_ring = NULL;
+}
+
+/* --- the start --- */
 
 /* Keys must not reach a core file or a debugger. A leak checker is a debugger. */
 static void
@@ -343,15 +433,11 @@ hide_memory(void)
 static int
 load(struct signer *s, const struct signer_config *cfg, struct err *err)
 {
-    s->keys = keyset_load(cfg->keys, cfg->key_count, err);
-    if (s->keys == NULL)
+    struct keyset *keys = keyset_load(cfg->keys, cfg->key_count, err);
+    if (keys == NULL)
         return EX_CONFIG;
-    s->engine = sign_engine_new(s->keys, err);
-    if (s->engine == NULL)
-        return EX_SOFTWARE;
-    if (!sign_engine_uses_shim(s->engine))
-        LOG0(LOG_WARN, "signer.slow-keys");
-    return EX_OK;
+    s->ring = ring_new(keys, err);
+    return s->ring != NULL ? EX_OK : EX_SOFTWARE;
 }
 
 static int
@@ -363,7 +449,7 @@ open_signer(struct signer *s, const struct signer_config *cfg, struct err *err)
     s->listener = listener_open(s->loop, cfg->listen_fd, INPUT_BYTES, on_accept, s, err);
     if (s->listener == NULL)
         return EX_SOFTWARE;
-    s->control = fd_watch_open(s->loop, cfg->control_fd, on_control, s, err);
+    s->control = control_open(s->loop, cfg->control_fd, &s->control_user, err);
     return s->control != NULL ? EX_OK : EX_SOFTWARE;
 }
 
@@ -373,15 +459,15 @@ close_signer(struct signer *s)
     LIST_EACH(&s->connections, it)
     drop_connection(container_of(it, struct connection, node), stream_abort);
     timer_cancel(&s->drain_limit);
-    fd_watch_close(s->control);
+    control_close(s->control);
     listener_close(s->listener);
     if (s->last_answers) {
         timer_start(&s->drain_limit, LAST_ANSWERS_MS);
         loop_run(s->loop);
     }
     loop_free(s->loop);
-    sign_engine_free(s->engine);
-    keyset_free(s->keys);
+    ring_free(s->next_ring);
+    ring_free(s->ring);
     buf_fini(&s->answer);
     close(s->control_fd);
 }
@@ -389,7 +475,15 @@ close_signer(struct signer *s)
 int
 signer_run(const struct signer_config *cfg)
 {
-    struct signer s = {.control_fd = cfg->control_fd};
+    struct signer s = {
+        .cfg = cfg,
+        .control_fd = cfg->control_fd,
+        .control_user = {.on_line = on_control_line, .on_end = on_control_end},
+        .follower = {.control_fd = cfg->control_fd,
+                     .prepare = prepare_reload,
+                     .commit = commit_reload,
+                     .forget = forget_reload},
+    };
     struct err err = {0};
     hide_memory();
     list_init(&s.connections);

@@ -8,12 +8,17 @@
 #define STAGEPOST_DKIM_SIGNER_H
 
 #include "dkim/keys.h"
+#include "relay/sys/config/config.h"
 
 struct signer_config {
     int listen_fd;               /* listening unix socket bound by the supervisor; taken over */
     int control_fd;              /* pipe or socket; its end means: drain and return; taken over */
     const struct key_spec *keys; /* borrowed until signer_run() returns */
     unsigned key_count;
+    /* Reload (relay/sys/config/follow.h): the keys of the next configuration.
+     * NULL: they never change. Messages begun are signed with the keys that
+     * they began with. */
+    struct keyset *(*load)(const struct config *next, struct err *err);
 };
 
 /* Runs until control_fd ends: then no new request is begun, those begun are

@@ -150,6 +150,12 @@ queue_drain(struct queue *q)
     jobs_drop_ready(q);
 }
 
+void
+queue_set_hold_uncertain(struct queue *q, bool hold)
+{
+    q->cfg.hold_uncertain = hold;
+}
+
 bool
 queue_busy(const struct queue *q)
 {

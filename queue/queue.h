@@ -125,6 +125,8 @@ struct queue *queue_open(struct loop *l, const struct queue_config *cfg,
                          struct queue_consumer *consumer);
 /* From now on no new jobs are handed out and no leases are taken. */
 void queue_drain(struct queue *q);
+/* on_uncertain, from the next recovery on. */
+void queue_set_hold_uncertain(struct queue *q, bool hold);
 /* Whether jobs, commits or outcomes are still under way here. */
 bool queue_busy(const struct queue *q);
 struct queue_close_op {

@@ -396,6 +396,7 @@ dev_main(int argc, char **argv)
     int code = EXIT_USAGE;
     if (parse_options(&d->options, argc, argv) == 0) {
         log_init("supervisor", 0, LOG_INFO);
+        supervisor_leave_on_signals();
         signal(SIGPIPE, SIG_IGN);
         d->descriptors = descriptors_raise();
         code = run(d);

@@ -23,6 +23,9 @@ struct serve {
     char redis[256];
     const char *signer_paths[SIGNERS_MAX_HERE];
     struct config config; /* the file's, and what only a running gateway has */
+    const char *path;
+    struct config_file *next_file; /* while a reload is under way */
+    struct config next;
 };
 
 static const char USAGE[] =
@@ -49,22 +52,75 @@ wish_sockets(const struct config_draft *draft, struct socket_wishes *w)
 }
 
 static void
-complete_config(struct serve *s)
+complete_config(struct serve *s, const struct config_file *file, struct config *c,
+                uint64_t generation)
 {
-    s->config = config_file_draft(s->file)->config;
-    s->config.generation = 1;
-    s->config.state_dir = s->dir.path;
-    s->config.run_dir = s->dir.run;
-    if (s->config.redis_embedded) {
+    *c = config_file_draft(file)->config;
+    c->generation = generation;
+    c->state_dir = s->dir.path;
+    c->run_dir = s->dir.run;
+    if (c->redis_embedded) {
         snprintf(s->redis, sizeof s->redis, "unix:%s/redis.sock", s->dir.run);
-        s->config.redis = s->redis;
+        c->redis = s->redis;
     }
     for (unsigned i = 0; i < s->sockets.signers; i++)
         s->signer_paths[i] = s->sockets.signer_paths[i];
-    s->config.signer_sockets = s->signer_paths;
-    s->config.signer_count = s->sockets.signers;
-    s->config.checker_socket = s->sockets.checker_path;
+    c->signer_sockets = s->signer_paths;
+    c->signer_count = s->sockets.signers;
+    c->checker_socket = s->sockets.checker_path;
 }
+
+/* ---- reload ---------------------------------------------------------------- */
+
+/* Each problem of the file as a line of the log. */
+static void
+log_problems(const struct config_file *f)
+{
+    char *text = NULL;
+    size_t n = 0;
+    FILE *out = open_memstream(&text, &n);
+    BUG_ON(out == NULL);
+    config_file_print(f, out);
+    fclose(out);
+    for (struct slice all = slice_from(text, n); all.n > 0;)
+        LOG(LOG_WARN, "reload.problem", LF_S("text", slice_cut_at(&all, '\n')));
+    free(text);
+}
+
+static const struct config *
+reread(void *owner, uint64_t generation)
+{
+    struct serve *s = owner;
+    s->next_file = config_file_read(s->path);
+    check_config_materials(s->next_file);
+    if (config_file_errors(s->next_file) == 0)
+        config_file_compare(s->next_file, s->file);
+    log_problems(s->next_file);
+    unsigned errors = config_file_errors(s->next_file);
+    if (errors == 0) {
+        complete_config(s, s->next_file, &s->next, generation);
+        return &s->next;
+    }
+    LOG(LOG_ERROR, "reload.refused", LF_STR("why", "the file has errors"), LF_U("errors", errors));
+    config_file_free(s->next_file);
+    s->next_file = NULL;
+    return NULL;
+}
+
+static void
+on_reloaded(void *owner, bool ok)
+{
+    struct serve *s = owner;
+    struct config_file *old = ok ? s->file : s->next_file;
+    if (ok) {
+        s->file = s->next_file;
+        s->config = s->next;
+    }
+    s->next_file = NULL;
+    config_file_free(old);
+}
+
+/* ---- the start ------------------------------------------------------------- */
 
 static void
 say_ready(void *owner)
@@ -101,13 +157,15 @@ run(struct serve *s)
         statedir_claim(&s->dir, false, &err) != 0 ||
         sockets_bind(&s->sockets, &wishes, &s->dir, &err) != 0)
         return fail(&err);
-    complete_config(s);
+    complete_config(s, s->file, &s->config, 1);
     if (geteuid() == 0)
         LOG0(LOG_WARN, "serve.rights-not-separated");
     struct supervisor_config supervisor = {.config = &s->config,
                                            .dir = &s->dir,
                                            .sockets = &s->sockets,
                                            .on_ready = say_ready,
+                                           .reread = reread,
+                                           .on_reloaded = on_reloaded,
                                            .owner = s};
     return supervisor_run(&supervisor);
 }
@@ -159,7 +217,9 @@ serve_main(int argc, char **argv)
     sockets_init(&s->sockets);
     log_init("supervisor", 0, LOG_INFO);
     descriptors_raise();
+    supervisor_leave_on_signals();
     signal(SIGPIPE, SIG_IGN);
+    s->path = path;
     if (read_file(s, path))
         code = run(s);
     sockets_close(&s->sockets);

@@ -93,7 +93,8 @@ retry = {{ first = "1h"; }};
         with open(self.log_path, "ab") as log:
             self.process = subprocess.Popen(
                 [self.binary, "serve", "-c", self.path], stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE, stderr=log, start_new_session=True)
+                stdout=subprocess.PIPE, stderr=log, start_new_session=True,
+                env=dict(os.environ, **self.env))
         return self
 
     def start(self):

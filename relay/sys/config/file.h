@@ -40,6 +40,10 @@ void config_file_print(const struct config_file *f, FILE *out);
  * there are no errors. The file must outlive it. */
 const struct config_draft *config_file_draft(const struct config_file *f);
 
+/* For a reload: an error for every key that only a restart can change
+ * (KEY_RELOADABLE) and that is not as it is now. Both without errors. */
+void config_file_compare(struct config_file *next, const struct config_file *now);
+
 /* For checks that the file's owner makes: adds a problem. `where` names the
  * setting, "domains[0].dkim[1].file"; the line is that of the nearest setting
  * around it that is there. */

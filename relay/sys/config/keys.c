@@ -342,6 +342,8 @@ describe_key(const struct config_key *k, struct buf *text)
     buf_fini(&range);
     if (k->fallback == NULL)
         buf_add_str(text, " Must be given.");
+    if ((k->flags & KEY_RELOADABLE) == 0)
+        buf_add_str(text, " [restart]");
 }
 
 static void
@@ -413,7 +415,8 @@ config_write_example(struct buf *out)
                 "# `stagepost check config -c FILE` names all errors of a file at once.\n"
                 "# Durations: \"500ms\" \"10s\" \"5m\" \"4h\" \"5d\" \"2w\". Sizes: \"64KB\" "
                 "\"10MB\" \"1GB\",\n"
-                "# of 1024 each. Paths are absolute. Changes take effect at the next start.\n"
+                "# of 1024 each. Paths are absolute. SIGHUP reloads; keys marked with [restart]\n"
+                "# take effect at the next start.\n"
                 "\n");
     for (size_t i = 0; i < CONFIG_KEY_COUNT; i++)
         if (CONFIG_KEYS[i].section[0] == '\0')

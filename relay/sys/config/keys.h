@@ -32,7 +32,7 @@ enum config_type {
 
 enum config_key_flags {
     KEY_SECRET_FILE = 1, /* nobody but owner and group may read the file */
-    KEY_RELOADABLE = 2,  /* could change without a new start */
+    KEY_RELOADABLE = 2,  /* a reload takes a new value */
 };
 
 struct config_list {

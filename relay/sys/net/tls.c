@@ -48,6 +48,15 @@ context_new(const SSL_METHOD *method, struct err *err)
 }
 
 void
+tls_context_swap(struct tls_context *ctx, struct tls_context *other)
+{
+    const struct tls_context was = *ctx;
+    BUG_ON(ctx->server != other->server || ctx->verifies != other->verifies);
+    *ctx = *other;
+    *other = was;
+}
+
+void
 tls_context_free(struct tls_context *ctx)
 {
     if (ctx == NULL)

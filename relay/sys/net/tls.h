@@ -17,6 +17,9 @@ struct tls_context *tls_server_new(const char *cert_path, const char *key_path, 
 struct tls_context *tls_client_opportunistic_new(struct err *err);
 /* Client side, verifying against the CA file given (tests, bench). */
 struct tls_context *tls_client_verifying_new(const char *ca_path, struct err *err);
+/* What both are changes places: streams that use `ctx` keep what they have, new
+ * ones get what `other` was. Of one role. */
+void tls_context_swap(struct tls_context *ctx, struct tls_context *other);
 void tls_context_free(struct tls_context *ctx);
 
 #endif

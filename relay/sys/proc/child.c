@@ -73,8 +73,8 @@ run_keeper(const struct config *c)
     return keeper_run(&k);
 }
 
-static int
-run_signer(const struct config *c)
+static struct key_spec *
+key_specs(const struct config *c)
 {
     struct key_spec *keys = calloc(c->dkim_key_count + 1u, sizeof *keys);
     BUG_ON(keys == NULL);
@@ -82,10 +82,27 @@ run_signer(const struct config *c)
         keys[i] = (struct key_spec){.domain = c->dkim_keys[i].domain,
                                     .selector = c->dkim_keys[i].selector,
                                     .pem_path = c->dkim_keys[i].path};
+    return keys;
+}
+
+static struct keyset *
+load_keys(const struct config *next, struct err *err)
+{
+    struct key_spec *specs = key_specs(next);
+    struct keyset *keys = keyset_load(specs, next->dkim_key_count, err);
+    free(specs);
+    return keys;
+}
+
+static int
+run_signer(const struct config *c)
+{
+    struct key_spec *keys = key_specs(c);
     struct signer_config s = {.listen_fd = SIGNER_FD_LISTEN,
                               .control_fd = CHILD_FD_CONTROL,
                               .keys = keys,
-                              .key_count = c->dkim_key_count};
+                              .key_count = c->dkim_key_count,
+                              .load = load_keys};
     int code = signer_run(&s);
     free(keys);
     return code;

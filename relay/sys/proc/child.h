@@ -34,12 +34,13 @@ enum sandbox_fd {
     SANDBOX_FD_END
 };
 
-/* Lines on a worker's control socket. To the worker: "drain", and "died HEX",
- * naming the queue owner of a dead worker. From the worker: "ready". */
-#define CONTROL_DRAIN "drain\n"
+/* Lines on the control socket (relay/sys/net/control.h). To a worker: "drain",
+ * and "died HEX", naming the queue owner of a dead worker. From a worker:
+ * "ready". With workers and signers those of a reload, relay/sys/config/follow.h. */
+#define CONTROL_DRAIN "drain"
 #define CONTROL_DIED "died "
-#define CONTROL_READY "ready\n"
-enum { CONTROL_LINE_MAX = 64, OWNER_HEX_BYTES = 2 * QUEUE_OWNER_BYTES };
+#define CONTROL_READY "ready"
+enum { OWNER_HEX_BYTES = 2 * QUEUE_OWNER_BYTES };
 
 /* How long children may take to end once their supervisor is gone. */
 enum { ORPHAN_DRAIN_MS = 6000 };

@@ -23,9 +23,11 @@
 #include "relay/sys/base/limits.h"
 #include "relay/sys/base/log.h"
 #include "relay/sys/base/metrics.h"
-#include "relay/sys/net/fd_watch.h"
+#include "relay/sys/net/control.h"
 #include "relay/sys/net/process.h"
 #include "relay/sys/proc/child.h"
+#include "relay/sys/proc/notify.h"
+#include "relay/sys/proc/reload.h"
 
 enum {
     RESTART_FIRST_MS = 50,
@@ -43,9 +45,11 @@ struct child {
     struct supervisor *sup;
     enum role role;
     unsigned number;
-    struct process *process;          /* NULL: not running */
-    int control_fd;                   /* our end; -1 when not running */
-    struct fd_watch *watch;           /* workers: their lines */
+    struct process *process; /* NULL: not running */
+    int control_fd;          /* our end; -1 when not running */
+    struct control *control; /* what it says */
+    struct control_user control_user;
+    struct reload_part follows;       /* roles that follow reloads */
     uint8_t owner[QUEUE_OWNER_BYTES]; /* workers: of the running process */
     bool ready;
     uint64_t started_ms, pause_ms;
@@ -63,12 +67,23 @@ struct supervisor {
     int config_fd, metrics_fd, life_read_fd, life_write_fd;
     enum phase phase;
     struct timer phase_limit;
-    struct signal_watch *sigterm, *sigint;
+    struct signal_watch *sigterm, *sigint, *sighup;
+    struct reload reload;
+    uint64_t generation; /* the newest that was tried */
+    int next_config_fd;  /* while a reload is under way */
+    bool reload_again;   /* SIGHUP came during one */
     bool said_ready;
     int exit_code;
 };
 
 static void phase_advance(struct supervisor *s);
+
+/* The others have nothing that a reload could change. */
+static bool
+follows_reloads(enum role r)
+{
+    return r == ROLE_WORKER || r == ROLE_SIGNER;
+}
 
 /* ---- starting ------------------------------------------------------------ */
 
@@ -105,10 +120,11 @@ child_exited(void *owner, int code, int signo)
     process_free(c->process);
     c->process = NULL;
     if (c->control_fd >= 0) {
-        fd_watch_close(c->watch);
-        c->watch = NULL;
+        control_close(c->control);
+        c->control = NULL;
         close(c->control_fd);
         c->control_fd = -1;
+        reload_part_ended(&s->reload, &c->follows);
     }
 #ifdef STAGEPOST_TEST_BUILD
     unsetenv("FAILPOINT"); /* one death is what a test asked for */
@@ -132,8 +148,7 @@ child_exited(void *owner, int code, int signo)
 static void
 send_control(const struct child *c, const char *line)
 {
-    if (c->control_fd >= 0 &&
-        send(c->control_fd, line, strlen(line), MSG_DONTWAIT | MSG_NOSIGNAL) < 0)
+    if (c->control_fd >= 0 && !control_send(c->control_fd, slice_str(line), -1))
         LOG(LOG_WARN, "supervisor.control-lost", LF_U("number", c->number));
 }
 
@@ -160,24 +175,33 @@ all_workers_ready(const struct supervisor *s)
 }
 
 static void
-child_spoke(void *owner, int fd)
+worker_is_ready(struct child *c)
 {
-    struct child *c = owner;
-    char line[CONTROL_LINE_MAX];
-    ssize_t n = recv(fd, line, sizeof line, MSG_DONTWAIT);
-    if (n <= 0) {
-        fd_watch_close(c->watch); /* its exit is reported on its own */
-        c->watch = NULL;
-        return;
-    }
-    if (!slice_eq(slice_from(line, (size_t)n), SLICE(CONTROL_READY)))
-        return;
-    c->ready = true;
     struct supervisor *s = c->sup;
+    c->ready = true;
     if (s->said_ready || !all_workers_ready(s))
         return;
     s->said_ready = true;
     s->cfg->on_ready(s->cfg->owner);
+    notify_ready();
+}
+
+static void
+child_spoke(struct control_user *u, struct slice line)
+{
+    struct child *c = container_of(u, struct child, control_user);
+    if (slice_eq(line, SLICE(CONTROL_READY)))
+        worker_is_ready(c);
+    else if (!reload_part_said(&c->sup->reload, &c->follows, line))
+        LOG(LOG_WARN, "supervisor.control-unknown", LF_STR("child", ROLE_NAMES[c->role]));
+}
+
+static void
+child_is_silent(struct control_user *u)
+{
+    struct child *c = container_of(u, struct child, control_user);
+    control_close(c->control); /* its exit is reported on its own */
+    c->control = NULL;
 }
 
 /* The parts of a start that can fail; the child's end of the control socket is
@@ -233,8 +257,10 @@ child_start(struct child *c)
         return;
     }
     c->control_fd = pair[0];
-    c->watch = fd_watch_open(c->sup->loop, c->control_fd, child_spoke, c, &err);
-    BUG_ON(c->watch == NULL);
+    c->control = control_open(c->sup->loop, c->control_fd, &c->control_user, &err);
+    BUG_ON(c->control == NULL);
+    if (follows_reloads(c->role))
+        reload_part_started(&c->sup->reload, &c->follows, c->control_fd);
     LOG(LOG_INFO, "child.started", LF_STR("child", ROLE_NAMES[c->role]), LF_U("number", c->number),
         LF_U("pid", process_pid(c->process)));
     if (successor)
@@ -275,7 +301,7 @@ order_end(struct child *c)
     if (c->control_fd < 0)
         return;
     if (c->role == ROLE_WORKER)
-        send_control(c, CONTROL_DRAIN);
+        send_control(c, CONTROL_DRAIN "\n");
     else
         shutdown(c->control_fd, SHUT_WR);
 }
@@ -317,14 +343,74 @@ on_signal(void *owner, int signo)
         phase_too_long(&s->phase_limit);
         return;
     }
+    notify_stopping();
+    s->phase = PHASE_WORKERS;
+    reload_cancel(&s->reload);
     for (unsigned i = 0; i < s->count; i++)
         timer_cancel(&s->children[i].restart);
-    s->phase = PHASE_WORKERS;
     for (unsigned i = 0; i < s->count; i++)
         if (in_phase(&s->children[i], PHASE_WORKERS))
             order_end(&s->children[i]);
     timer_start(&s->phase_limit, DRAIN_MS);
     phase_advance(s);
+}
+
+/* ---- reload --------------------------------------------------------------- */
+
+static int make_snapshot(const struct config *c, struct err *err);
+
+static void
+try_reload(struct supervisor *s)
+{
+    struct err err = {0};
+    s->reload_again = false;
+    notify_reloading();
+    s->generation++;
+    const struct config *next = s->cfg->reread(s->cfg->owner, s->generation);
+    if (next != NULL) {
+        s->next_config_fd = make_snapshot(next, &err);
+        if (s->next_config_fd >= 0) {
+            reload_begin(&s->reload, s->generation, s->next_config_fd);
+            return;
+        }
+        LOG(LOG_ERROR, "reload.refused", LF_ERR(&err));
+        s->cfg->on_reloaded(s->cfg->owner, false);
+    }
+    notify_ready();
+}
+
+static void
+reload_done(struct reload *r, bool ok, const char *why)
+{
+    struct supervisor *s = container_of(r, struct supervisor, reload);
+    if (ok) {
+        close(s->config_fd);
+        s->config_fd = s->next_config_fd;
+        LOG(LOG_NOTICE, "reload.done", LF_U("generation", s->generation));
+    } else {
+        close(s->next_config_fd);
+        LOG(LOG_ERROR, "reload.refused", LF_STR("why", why));
+    }
+    s->next_config_fd = -1;
+    s->cfg->on_reloaded(s->cfg->owner, ok);
+    if (s->phase != PHASE_RUNNING)
+        return;
+    notify_ready();
+    if (s->reload_again)
+        try_reload(s);
+}
+
+static void
+on_sighup(void *owner, int signo)
+{
+    struct supervisor *s = owner;
+    (void)signo;
+    if (s->cfg->reread == NULL || s->phase != PHASE_RUNNING)
+        LOG0(LOG_NOTICE, "reload.ignored");
+    else if (s->next_config_fd >= 0)
+        s->reload_again = true;
+    else
+        try_reload(s);
 }
 
 /* ---- running ------------------------------------------------------------- */
@@ -348,7 +434,12 @@ add_child(struct supervisor *s, enum role role, unsigned number)
 {
     struct child *c = &s->children[s->count++];
     *c = (struct child){.sup = s, .role = role, .number = number, .control_fd = -1};
+    c->control_user = (struct control_user){.on_line = child_spoke, .on_end = child_is_silent};
     timer_init(&c->restart, s->loop, restart_fires);
+    c->follows = (struct reload_part){.name = ROLE_NAMES[role], .number = number};
+    list_node_init(&c->follows.node);
+    if (follows_reloads(role))
+        reload_add(&s->reload, &c->follows);
 }
 
 static void
@@ -391,6 +482,7 @@ supervisor_fini(struct supervisor *s)
     timer_cancel(&s->phase_limit);
     signal_watch_close(s->sigterm);
     signal_watch_close(s->sigint);
+    signal_watch_close(s->sighup);
     free(s->children);
     loop_free(s->loop);
     close(s->config_fd);
@@ -400,18 +492,37 @@ supervisor_fini(struct supervisor *s)
         close(s->life_write_fd);
 }
 
+static void
+leave(int signo)
+{
+    (void)signo;
+    _exit(0);
+}
+
+void
+supervisor_leave_on_signals(void)
+{
+    signal(SIGTERM, leave);
+    signal(SIGINT, leave);
+    signal(SIGHUP, SIG_IGN);
+}
+
 int
 supervisor_run(const struct supervisor_config *cfg)
 {
     struct err err = {0};
-    struct supervisor s = {.cfg = cfg, .loop = loop_new(), .life_write_fd = -1};
+    struct supervisor s = {
+        .cfg = cfg, .loop = loop_new(), .life_write_fd = -1, .next_config_fd = -1};
     timer_init(&s.phase_limit, s.loop, phase_too_long);
+    reload_init(&s.reload, s.loop, reload_done);
+    s.generation = cfg->config->generation;
     if (open_shared(&s, &err) != 0) {
         LOG(LOG_ERROR, "supervisor.cannot-start", LF_ERR(&err));
         return 70; /* EX_SOFTWARE: there is nothing to clean up that exit does not */
     }
     s.sigterm = signal_watch_open(s.loop, SIGTERM, on_signal, &s);
     s.sigint = signal_watch_open(s.loop, SIGINT, on_signal, &s);
+    s.sighup = signal_watch_open(s.loop, SIGHUP, on_sighup, &s);
     make_children(&s);
     loop_run(s.loop);
     supervisor_fini(&s);

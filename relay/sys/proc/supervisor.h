@@ -52,11 +52,20 @@ struct supervisor_config {
     const struct statedir *dir;
     const struct sockets *sockets;
     void (*on_ready)(void *owner); /* all workers accept for the first time */
+    /* SIGHUP: the configuration read again, of the generation given; NULL when
+     * it will not do, which is logged there. It stays until on_reloaded(), which
+     * says whether it replaces the one before. NULL: SIGHUP does nothing. */
+    const struct config *(*reread)(void *owner, uint64_t generation);
+    void (*on_reloaded)(void *owner, bool ok);
     void *owner;
 };
 
+/* Until supervisor_run() listens to them: SIGTERM and SIGINT end this process
+ * with 0, since nothing is started yet; SIGHUP does nothing. */
+void supervisor_leave_on_signals(void);
+
 /* Runs until SIGTERM or SIGINT, drains and returns an exit code. A second
- * signal ends the children at once. */
+ * signal ends the children at once. SIGHUP reloads (reload.h). */
 int supervisor_run(const struct supervisor_config *cfg);
 
 #endif

@@ -11,7 +11,6 @@
 
 #include <stdio.h>
 #include <string.h>
-#include <sys/socket.h>
 #include <unistd.h>
 
 #include "api/api.h"
@@ -26,7 +25,8 @@
 #include "relay/sys/base/clock.h"
 #include "relay/sys/base/limits.h"
 #include "relay/sys/base/log.h"
-#include "relay/sys/net/fd_watch.h"
+#include "relay/sys/config/follow.h"
+#include "relay/sys/net/control.h"
 #include "relay/sys/net/listener.h"
 #include "relay/sys/net/resolver.h"
 #include "relay/sys/net/tls.h"
@@ -37,15 +37,17 @@ enum {
     READY_POLL_MS = 10,
     BACKLOG_WAIT_MS = 2000, /* for a queue that is not up yet */
     DRAIN_POLL_MS = 20,
-    CONTROL_BUFFER_MAX = 4 * CONTROL_LINE_MAX,
     DRAIN_MAX_MS = 25000, /* ordered; the supervisor kills at 30 s */
     EXIT_SOFTWARE = 70,
 };
 
 struct worker {
     const struct worker_config *cfg;
+    struct config config; /* all parts see this one; a reload overwrites it (config.h) */
+    const struct config *in_force, *next;
+    struct config_follower follower;
     struct loop *loop;
-    struct tls_context *tls_server, *tls_client;
+    struct tls_context *tls_server, *tls_client, *tls_next;
     struct resolver *resolver;
     struct signer_client *signers;
     struct checker_client *checker;
@@ -56,8 +58,8 @@ struct worker {
     struct credentials *credentials;
     struct smtp_server *smtp;
     struct api *api;
-    struct fd_watch *control;
-    struct buf control_line;
+    struct control *control;
+    struct control_user control_user;
     struct timer ready_poll, drain_poll;
     bool draining, listening;
     uint64_t started_ms, drain_until_ms;
@@ -118,38 +120,66 @@ drain(struct worker *w, uint64_t limit_ms)
 /* ---- control socket ------------------------------------------------------ */
 
 static void
-control_line(struct worker *w, struct slice line)
+on_control_line(struct control_user *u, struct slice line)
 {
+    struct worker *w = container_of(u, struct worker, control_user);
     uint8_t owner[QUEUE_OWNER_BYTES];
-    if (slice_eq(line, slice_trim(SLICE(CONTROL_DRAIN))))
+    if (slice_eq(line, SLICE(CONTROL_DRAIN)))
         drain(w, DRAIN_MAX_MS);
     else if (slice_starts(line, SLICE(CONTROL_DIED)) &&
              owner_from_hex(slice_skip(line, sizeof CONTROL_DIED - 1), owner))
         queue_owner_died(w->queue, owner);
-    else
+    else if (!config_follow(&w->follower, w->control, line))
         LOG(LOG_WARN, "worker.control-unknown", LF_S("line", line));
 }
 
 static void
-control_readable(void *owner, int fd)
+on_control_end(struct control_user *u)
 {
-    struct worker *w = owner;
-    char *to = buf_reserve(&w->control_line, CONTROL_LINE_MAX);
-    ssize_t n = to != NULL ? recv(fd, to, CONTROL_LINE_MAX, MSG_DONTWAIT) : 0;
-    if (n <= 0) { /* the supervisor is gone */
-        fd_watch_close(w->control);
-        w->control = NULL;
-        LOG0(LOG_NOTICE, "worker.supervisor-gone");
-        drain(w, ORPHAN_DRAIN_MS - 1000);
-        return;
-    }
-    buf_commit(&w->control_line, (size_t)n);
-    struct slice in = buf_slice(&w->control_line);
-    for (size_t at; (at = slice_find(in, '\n')) < in.n;) {
-        control_line(w, slice_from(in.p, at));
-        in = slice_skip(in, at + 1);
-    }
-    buf_consume(&w->control_line, buf_slice(&w->control_line).n - in.n);
+    struct worker *w = container_of(u, struct worker, control_user);
+    control_close(w->control);
+    w->control = NULL;
+    LOG0(LOG_NOTICE, "worker.supervisor-gone");
+    drain(w, ORPHAN_DRAIN_MS - 1000);
+}
+
+/* ---- reload ---------------------------------------------------------------- */
+
+static int
+prepare_reload(struct config_follower *f, const struct config *next, struct err *err)
+{
+    struct worker *w = container_of(f, struct worker, follower);
+    w->tls_next = tls_server_new(next->tls_cert_path, next->tls_key_path, err);
+    if (w->tls_next == NULL)
+        return -1;
+    w->next = next;
+    return 0;
+}
+
+static void
+forget_reload(struct config_follower *f)
+{
+    struct worker *w = container_of(f, struct worker, follower);
+    tls_context_free(w->tls_next);
+    w->tls_next = NULL;
+    config_free(w->next);
+    w->next = NULL;
+}
+
+/* The first generation stays as long as the worker: see config.h. */
+static void
+commit_reload(struct config_follower *f)
+{
+    struct worker *w = container_of(f, struct worker, follower);
+    const struct config *before = w->in_force;
+    tls_context_swap(w->tls_server, w->tls_next);
+    w->in_force = w->next;
+    w->config = *w->next;
+    w->next = before != w->cfg->config ? before : NULL;
+    if (w->queue != NULL)
+        queue_set_hold_uncertain(w->queue, w->config.hold_uncertain);
+    LOG(LOG_INFO, "worker.reloaded", LF_U("generation", w->config.generation));
+    forget_reload(f);
 }
 
 static int
@@ -170,7 +200,7 @@ open_listener(struct worker *w, unsigned i, struct err *err)
 static int
 open_listeners(struct worker *w, struct err *err)
 {
-    const struct config *c = w->cfg->config;
+    const struct config *c = &w->config;
     w->listening = true;
     for (unsigned i = 0; i < c->listener_count; i++)
         if (open_listener(w, i, err) != 0)
@@ -197,7 +227,7 @@ ready_polls(struct timer *t)
         return;
     }
     LOG0(LOG_INFO, "worker.ready");
-    if (send(CHILD_FD_CONTROL, CONTROL_READY, sizeof CONTROL_READY - 1, MSG_NOSIGNAL) < 0)
+    if (!control_send(CHILD_FD_CONTROL, SLICE(CONTROL_READY "\n"), -1))
         LOG0(LOG_WARN, "worker.control-lost");
 }
 
@@ -206,7 +236,7 @@ ready_polls(struct timer *t)
 static int
 open_network(struct worker *w, struct err *err)
 {
-    const struct config *c = w->cfg->config;
+    const struct config *c = &w->config;
     struct resolver_config dns = {
         .forward = c->dns_forward[0] != '\0' ? c->dns_forward : NULL,
         .no_special_zones = c->development,
@@ -225,7 +255,7 @@ open_network(struct worker *w, struct err *err)
 static int
 open_queue(struct worker *w, struct err *err)
 {
-    const struct config *c = w->cfg->config;
+    const struct config *c = &w->config;
     struct queue_config q = {
         .links = c->redis_links,
         .lease_ms = c->lease_ms,
@@ -254,7 +284,7 @@ open_queue(struct worker *w, struct err *err)
 static void
 open_doors(struct worker *w)
 {
-    const struct config *c = w->cfg->config;
+    const struct config *c = &w->config;
     w->door = submit_door_new(w->loop, c, w->queue, w->signers);
     submit_door_set_preflight(w->door, w->preflight);
     w->credentials = credentials_new(w->loop, c);
@@ -279,8 +309,7 @@ worker_fini(struct worker *w)
 {
     timer_cancel(&w->ready_poll);
     timer_cancel(&w->drain_poll);
-    fd_watch_close(w->control);
-    buf_fini(&w->control_line);
+    control_close(w->control);
     smtp_server_free(w->smtp);
     api_free(w->api);
     submit_door_free(w->door);
@@ -292,6 +321,9 @@ worker_fini(struct worker *w)
     resolver_free(w->resolver);
     tls_context_free(w->tls_server);
     tls_context_free(w->tls_client);
+    forget_reload(&w->follower);
+    if (w->in_force != w->cfg->config)
+        config_free(w->in_force);
     loop_free(w->loop);
 }
 
@@ -300,10 +332,16 @@ worker_run(const struct worker_config *cfg)
 {
     struct err err = {0};
     struct worker w = {.cfg = cfg, .loop = loop_new(), .started_ms = clock_mono_ms()};
-    buf_init(&w.control_line, CONTROL_BUFFER_MAX);
+    w.config = *cfg->config;
+    w.in_force = cfg->config;
+    w.control_user = (struct control_user){.on_line = on_control_line, .on_end = on_control_end};
+    w.follower = (struct config_follower){.control_fd = CHILD_FD_CONTROL,
+                                          .prepare = prepare_reload,
+                                          .commit = commit_reload,
+                                          .forget = forget_reload};
     timer_init(&w.ready_poll, w.loop, ready_polls);
     timer_init(&w.drain_poll, w.loop, drain_polls);
-    w.control = fd_watch_open(w.loop, CHILD_FD_CONTROL, control_readable, &w, &err);
+    w.control = control_open(w.loop, CHILD_FD_CONTROL, &w.control_user, &err);
     if (w.control == NULL || open_network(&w, &err) != 0 || open_queue(&w, &err) != 0) {
         LOG(LOG_ERROR, "worker.cannot-start", LF_ERR(&err));
         return EXIT_SOFTWARE;

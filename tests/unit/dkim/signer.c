@@ -4,10 +4,12 @@
 #include "tests/unit/support/signer_support.h"
 
 #include <poll.h>
+#include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 
 #include "dkim/protocol.h"
+#include "relay/sys/net/control.h"
 
 enum { ANSWER_LIMIT_MS = 60000, READ_MAX = 1 << 16 };
 
@@ -307,6 +309,61 @@ bad_keys_are_a_configuration_error(void **state)
     assert_int_equal(test_signer_wait(&r->signer), 78);
 }
 
+/* "prepare N" with a snapshot of these keys; the signer's answer, a line. */
+static const char *
+prepare(struct rig *r, const char *line, const struct config_dkim_key *keys, unsigned count)
+{
+    static char said[512];
+    const struct config c = {.dkim_keys = keys, .dkim_key_count = count};
+    struct err err = {0};
+    int fd = memfd_create("test", 0);
+    assert_int_equal(config_write_snapshot(&c, fd, &err), 0);
+    assert_true(control_send(r->signer.control_fd, slice_str(line), fd));
+    close(fd);
+    ssize_t n = recv(r->signer.control_fd, said, sizeof said - 1, 0);
+    assert_true(n > 0);
+    said[n] = '\0';
+    return said;
+}
+
+static void
+sign_rest(struct rig *r, uint64_t id, struct slice rest, const char *name, struct slice message)
+{
+    struct slice fields;
+    frame(r, SIGN_FRAME_PIECE, id, rest);
+    flush(r);
+    assert_int_equal(answer(r, id, &fields), SIGN_FRAME_SIGNED);
+    dkim_dir_add(&r->dir, name, fields, message);
+}
+
+/* A message begun is signed with the keys that it began with. */
+static void
+new_keys_are_for_new_messages(void **state)
+{
+    struct rig *r = *state;
+    struct slice message = SLICE(MESSAGE);
+    struct config_dkim_key one = {r->dir.specs[0].domain, r->dir.specs[0].selector,
+                                  r->dir.specs[0].pem_path};
+    start(r);
+    begin(r, 1, message.n);
+    frame(r, SIGN_FRAME_PIECE, 1, slice_from(message.p, 10));
+    flush(r);
+    assert_string_equal(prepare(r, "prepare 2\n", &one, 1), "prepared 2\n");
+    begin(r, 2, message.n); /* not in force yet */
+    sign_rest(r, 2, message, "two", message);
+    assert_int_equal(dkim_dir_verify(&r->dir, BOTH_OK), 1);
+    assert_true(control_send(r->signer.control_fd, SLICE("commit 2\n"), -1));
+    one.path = "/nonexistent/key.pem"; /* its answer says that the commit was read */
+    assert_string_equal(prepare(r, "prepare 3\n", &one, 1),
+                        "refused 3 /nonexistent/key.pem: No such file or directory\n");
+    sign_rest(r, 1, slice_skip(message, 10), "one", message);
+    assert_int_equal(dkim_dir_verify(&r->dir, BOTH_OK), 2);
+    begin(r, 3, message.n);
+    sign_rest(r, 3, message, "three", message);
+    assert_int_equal(dkim_dir_verify(&r->dir, "rsa-sha256=ok"), 1);
+    assert_int_equal(test_signer_drain(&r->signer), 0); /* under ASan: nothing leaked */
+}
+
 int
 main(void)
 {
@@ -320,6 +377,7 @@ main(void)
         TEST(drains_within_seconds_whatever_the_workers_do),
         TEST(an_idle_signer_drains_at_once),
         TEST(bad_keys_are_a_configuration_error),
+        TEST(new_keys_are_for_new_messages),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -9,6 +9,7 @@
 #include "tests/unit/support/dkim_support.h"
 
 #include <signal.h>
+#include <sys/socket.h>
 #include <sys/wait.h>
 
 #include "dkim/signer.h"
@@ -33,6 +34,17 @@ test_signer_listen(struct test_signer *s, const struct dkim_dir *dir, const char
         fail_msg("%s", err.text);
 }
 
+/* The keys of a reload. */
+static inline struct keyset *
+load_keys(const struct config *next, struct err *err)
+{
+    struct key_spec specs[8];
+    for (unsigned i = 0; i < next->dkim_key_count && i < 8; i++)
+        specs[i] = (struct key_spec){next->dkim_keys[i].domain, next->dkim_keys[i].selector,
+                                     next->dkim_keys[i].path};
+    return keyset_load(specs, next->dkim_key_count, err);
+}
+
 /* Nothing of this process but the two descriptors reaches the child. */
 _Noreturn static inline void
 be_signer(int listen_fd, int control_fd, const struct dkim_dir *dir, const char *failpoint)
@@ -44,7 +56,7 @@ be_signer(int listen_fd, int control_fd, const struct dkim_dir *dir, const char 
     close_range(CONTROL + 1, ~0U, 0);
     if (failpoint != NULL)
         setenv("FAILPOINT", failpoint, 1);
-    const struct signer_config cfg = {LISTEN, CONTROL, dir->specs, dir->spec_count};
+    const struct signer_config cfg = {LISTEN, CONTROL, dir->specs, dir->spec_count, load_keys};
     _exit(signer_run(&cfg));
 }
 
@@ -53,7 +65,7 @@ test_signer_start(struct test_signer *s, const struct dkim_dir *dir, const char 
 {
     int control[2];
     assert_int_equal(s->pid, 0);
-    assert_int_equal(pipe(control), 0);
+    assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM, 0, control), 0);
     s->pid = fork();
     assert_true(s->pid >= 0);
     if (s->pid == 0)
