@@ -468,6 +468,7 @@ words_every_result(void **state)
         {SUBMIT_CONTENT, 422, "message_refused", false},
         {SUBMIT_TOO_LARGE, 413, "too_large", false},
         {SUBMIT_LOOP, 422, "mail_loop", false},
+        {SUBMIT_POLICY, 403, "policy", false},
         {SUBMIT_KEY_CONFLICT, 422, "idempotency_key_reused", false},
         {SUBMIT_KEY_IN_FLIGHT, 409, "idempotency_key_in_flight", true},
         {SUBMIT_NO_ROOM, 503, "queue_full", true},
