@@ -322,7 +322,7 @@ enum {
     CHECK_CRASHED_MAX = 64,          /* such domains remembered; then the oldest is forgotten */
     CHECK_CRASHED_KEPT_MS = 3600000, /* an hour: the record may have been mended */
     CHECKER_CONNECTIONS_MAX = 256,   /* lanes of the workers of one machine, twice */
-    CHECK_PTR_NAMES_MAX = 4,          /* names of one address that are looked up */
+    CHECK_PTR_NAMES_MAX = 4,         /* names of one address that are looked up */
     CHECK_DOMAIN_IPS_MAX = 16,       /* of one command line */
 
     /* Commands that ask a running gateway */
