@@ -26,7 +26,7 @@ MAY_INCLUDE = {
     "relay/sandbox": NET + ["relay/wire"],
     "api": NET + ["relay/wire", "relay/accept/submit.h", "relay/accept/credential.h",
                   "relay/accept/api_key.h",
-                  "queue/queue.h", "relay/sandbox/store.h"] + CONFIG,
+                  "queue/queue.h", "queue/operate.h", "relay/sandbox/store.h"] + CONFIG,
     "relay/cli": ["relay/", "dkim", "queue", "api"],
     "relay/sys/proc": ["relay/", "dkim", "queue", "api"],
     "relay/main.c": ["relay/", "dkim", "queue", "api"],

@@ -49,9 +49,9 @@ room_is_there(struct smtp_session *s)
     case QUEUE_UP:
         break;
     }
-    if (data_memory_is_full(s->server))
+    if (message_memory_is_full(s->server))
         session_say(s, 452, "4.3.1", "No room for more messages now");
-    return !data_memory_is_full(s->server);
+    return !message_memory_is_full(s->server);
 }
 
 /* The canonical path, and its domain behind the last @. */

@@ -105,6 +105,8 @@ verb_rcpt(struct smtp_session *s, struct slice arg)
     struct reply_text refusal;
     if (!t->open) {
         session_refuse(s, 503, "5.5.1", "Send MAIL first");
+    } else if (s->chunk.begun) {
+        session_refuse(s, 503, "5.5.1", "The message has begun");
     } else if (t->recipient_count >= SMTP_RECIPIENTS_MAX) {
         session_say(s, 452, "4.5.3", "Too many recipients");
     } else if (command_parse_rcpt(arg, t->envelope.smtputf8, &t->arena, &args, &refusal) !=

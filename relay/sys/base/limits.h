@@ -160,13 +160,16 @@ enum {
     API_TOKEN_MAX = 900, /* a word that cannot be folded; a line holds 998, RFC 5322 2.1.1 */
     API_TYPE_PARAMETERS_MAX = 8, /* of one media type */
     API_CONTENT_ID_MAX = 128,
-    API_ERRORS_MAX = 20,               /* field errors shown in one answer */
-    API_JSON_DEPTH_MAX = 16,           /* ours is 4 deep */
-    API_JSON_VALUES_MAX = 20000,       /* a tree costs 100 bytes and more for each */
-    API_JSON_INLINE_MAX = 256 << 10,   /* larger bodies go to the work pool: 16 ns a byte */
-    API_WORK_PENDING_MAX = 64,         /* bodies waiting for the pool; then 503 */
-    API_ANSWER_MAX = 16 << 20,         /* a status of 1000 recipients, a list of captures */
-    API_CLOCK_ADVANCE_DAYS_MAX = 3650, /* in one step; the schedule never runs out of years */
+    API_ERRORS_MAX = 20,                 /* field errors shown in one answer */
+    API_JSON_DEPTH_MAX = 16,             /* ours is 4 deep */
+    API_JSON_VALUES_MAX = 20000,         /* a tree costs 100 bytes and more for each */
+    API_JSON_INLINE_MAX = 256 << 10,     /* larger bodies go to the work pool: 16 ns a byte */
+    API_WORK_PENDING_MAX = 64,           /* bodies waiting for the pool; then 503 */
+    API_ANSWER_MAX = 16 << 20,           /* a status of 1000 recipients, a list of captures */
+    API_RECIPIENTS_BODY_MAX = 512 << 10, /* a list of API_RECIPIENTS_MAX addresses */
+    API_LIST_DEFAULT = 25,               /* entries of a list whose request names no number */
+    API_EVENTS_ARENA_MAX = 16 << 20,     /* a message of 1000 recipients and its whole trace */
+    API_CLOCK_ADVANCE_DAYS_MAX = 3650,   /* in one step; the schedule never runs out of years */
 
     /* Reports */
     DSN_DIAGNOSTIC_MAX = 2048,            /* of a remote's text, for each recipient of a report */
@@ -198,11 +201,19 @@ enum {
     QUEUE_PIPELINE_BYTES_MAX = 4 << 20, /* sent to one link and not answered; the rest waits */
 
     /* Queue: index, questions and operators */
-    QUEUE_SUBMITTER_MAX = 255,      /* a credential's user name */
-    QUEUE_LIST_LIMIT_MAX = 100,     /* messages in one answer */
-    QUEUE_LIST_EXAMINED_MAX = 1000, /* messages read for one answer, however few of them fit */
-    QUEUE_LIST_PAGE = 8,            /* ids of one partition read at once */
-    QUEUE_LIST_PAGES_MAX = 2048,    /* such pages read for one answer */
+    QUEUE_SUBMITTER_MAX = 255,        /* a credential's user name */
+    QUEUE_TRACE_RECORD_MAX = 8 << 10, /* one attempt at SMTP_RECIPIENTS_MAX recipients */
+    QUEUE_ACTIONS_AT_ONCE = 16,       /* deliveries of a message, messages of a sweep */
+    QUEUE_ACTION_ROUNDS_MAX = 8,      /* a record that changes more often is being worked on */
+    QUEUE_SUMMARY_ROWS_MAX = 100,     /* rows in one answer */
+    QUEUE_SUMMARY_TABLE_MAX = 8192,   /* rows counted for one answer */
+    QUEUE_SUMMARY_LANES_MAX = 1024,   /* read of one partition, the fullest first */
+    QUEUE_SUMMARY_LOOK_MAX = 500,     /* deliveries looked at in one partition; about 1 ms */
+    QUEUE_SUMMARY_SAMPLES = 8,        /* records read for one row */
+    QUEUE_LIST_LIMIT_MAX = 100,       /* messages in one answer */
+    QUEUE_LIST_EXAMINED_MAX = 1000,   /* messages read for one answer, however few of them fit */
+    QUEUE_LIST_PAGE = 8,              /* ids of one partition read at once */
+    QUEUE_LIST_PAGES_MAX = 2048,      /* such pages read for one answer */
     QUEUE_LIST_ARENA_MAX =
         24 << 20, /* what one answer may hold: six messages of the largest size */
 

@@ -32,6 +32,12 @@ const struct config_key CONFIG_KEYS[] = {
      .offset = CONF(state_dir),
      .help = "Directory of the queue's data, locks and sockets; one for each gateway. Made when "
              "it is missing."},
+    {"", "user", VALUE_TEXT, "stagepost", .least = 1, .most = 32, .offset = ROOT(user),
+     .help = "When root starts it: the user that workers and Redis run as."},
+    {"", "signer_user", VALUE_TEXT, "stagepost-sign", .least = 1, .most = 32,
+     .offset = ROOT(signer_user),
+     .help = "And the user of the processes that hold the DKIM keys. The key files may stay "
+             "readable by root only; the other user must not be able to read them."},
     {"", "workers", VALUE_NUMBER, "2", .least = 1, .most = PROCESSES_MAX, .offset = ROOT(workers),
      .help = "Worker processes; the number of processor cores is a good one."},
     {"", "signers", VALUE_NUMBER, "1", .least = 1, .most = PROCESSES_MAX, .offset = ROOT(signers),
@@ -160,6 +166,12 @@ const struct config_key CONFIG_KEYS[] = {
     {"dns", "forward", VALUE_SERVER, "", .offset = ROOT(dns_forward),
      .help = "A DNS server that is asked for everything, as \"192.0.2.53:53\"; without it names "
              "are resolved from the root servers down."},
+
+    {"dns", "trust_anchor", VALUE_FILE, "", .offset = CONF(dns_trust_anchor),
+     .help =
+         "The root's public key, by which answers are validated (DNSSEC). Without it: " DNS_ROOT_KEY
+         " (of dns-root-data) where it is there, and with `forward` nothing, since that server "
+         "may not pass on what it takes."},
 
     {"retry", "first", VALUE_DURATION, "1m", .least = SECOND, .most = DAY, .flags = KEY_RELOADABLE,
      .offset = CONF(retry.first_ms), .help = "Pause after the first failed attempt."},

@@ -89,7 +89,8 @@ struct config_file_listener {
 struct config_draft {
     struct config config;
     unsigned workers, signers;
-    unsigned on_uncertain; /* 0 retry, 1 hold */
+    const char *user, *signer_user; /* names; for root only */
+    unsigned on_uncertain;          /* 0 retry, 1 hold */
     const char *dns_forward;
     const char *redis_password_file;
     struct config_list listeners, domains, credentials;
@@ -97,6 +98,8 @@ struct config_draft {
 
 /* Types that are written as an array. */
 bool config_type_is_array(enum config_type type);
+
+#define DNS_ROOT_KEY "/usr/share/dns/root.key"
 
 extern const struct config_key CONFIG_KEYS[];
 extern const size_t CONFIG_KEY_COUNT;

@@ -5,10 +5,8 @@
 #include <stdlib.h>
 
 #include "relay/sys/base/bug.h"
+#include "relay/sys/base/slice.h"
 #include "relay/sys/net/tls_internal.h"
-
-/* Binds session tickets to this program's role (SSL_CTX_set_session_id_context(3)). */
-static const unsigned char SESSION_CONTEXT[] = "stagepost";
 
 int
 tls_err(struct err *e, const char *what)
@@ -43,7 +41,7 @@ context_new(const SSL_METHOD *method, struct err *err)
     SSL_CTX_set_options(ssl, SSL_OP_NO_RENEGOTIATION | SSL_OP_NO_COMPRESSION);
     SSL_CTX_clear_options(ssl, SSL_OP_IGNORE_UNEXPECTED_EOF); /* RFC 8446 6.1: truncation */
     SSL_CTX_set_mode(ssl, SSL_MODE_RELEASE_BUFFERS);          /* half the memory of an idle one */
-    SSL_CTX_set_session_cache_mode(ssl, SSL_SESS_CACHE_OFF);  /* tickets need none */
+    SSL_CTX_set_session_cache_mode(ssl, SSL_SESS_CACHE_OFF);
     SSL_CTX_set_default_passwd_cb(ssl, no_passphrase);
     return ctx;
 }
@@ -64,6 +62,40 @@ tls_context_free(struct tls_context *ctx)
         return;
     SSL_CTX_free(ctx->ssl);
     free(ctx);
+}
+
+void
+tls_offer_protocols(SSL *ssl, const char *names)
+{
+    SSL_set_app_data(ssl, (void *)(uintptr_t)names);
+}
+
+static bool
+is_offered(const char *names, struct slice name)
+{
+    struct slice rest = slice_str(names);
+    while (rest.n > 0)
+        if (slice_eq(slice_cut_at(&rest, ' '), name))
+            return true;
+    return false;
+}
+
+/* The client's list: each name behind its length (RFC 7301 3.1). */
+static int
+select_protocol(SSL *ssl, const unsigned char **out, unsigned char *out_n,
+                const unsigned char *list, unsigned n, void *ctx)
+{
+    const char *names = SSL_get_app_data(ssl);
+    (void)ctx;
+    if (names == NULL)
+        return SSL_TLSEXT_ERR_NOACK;
+    for (unsigned at = 0; at < n && list[at] < n - at; at += 1u + list[at])
+        if (is_offered(names, slice_from(list + at + 1, list[at]))) {
+            *out = list + at + 1;
+            *out_n = list[at];
+            return SSL_TLSEXT_ERR_OK;
+        }
+    return SSL_TLSEXT_ERR_ALERT_FATAL;
 }
 
 static int
@@ -110,7 +142,13 @@ server_new(struct err *err)
     if (ctx == NULL)
         return NULL;
     ctx->server = true;
-    SSL_CTX_set_session_id_context(ctx->ssl, SESSION_CONTEXT, sizeof SESSION_CONTEXT - 1);
+    /* Forward secrecy for everybody (RFC 9325 4.1); TLS 1.3 has nothing else. */
+    BUG_ON(SSL_CTX_set_cipher_list(ctx->ssl, "ECDHE+AESGCM:ECDHE+CHACHA20:ECDHE+AES:!aNULL") != 1);
+    /* No session is resumed: nothing that one listener or process knows of a client
+     * is believed by another, and no key opens what was recorded (RFC 9325 3.3). */
+    SSL_CTX_set_options(ctx->ssl, SSL_OP_NO_TICKET);
+    SSL_CTX_set_num_tickets(ctx->ssl, 0);
+    SSL_CTX_set_alpn_select_cb(ctx->ssl, select_protocol, NULL);
     return ctx;
 }
 

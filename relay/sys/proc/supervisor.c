@@ -35,6 +35,8 @@ enum {
     YOUNG_MS = 10000, /* a child that dies younger waits longer each time */
     DRAIN_MS = 30000, /* for each group of children; then SIGKILL */
     EXIT_UNAVAILABLE = 69,
+    EXIT_SOFTWARE = 70,
+    EXIT_CONFIG = 78,
     FDS_MAX = WORKER_FD_LISTEN + CONFIG_LISTENERS_MAX,
 };
 
@@ -74,6 +76,7 @@ struct supervisor {
     int next_config_fds[CONFIG_READER_COUNT]; /* while a reload is under way */
     bool reload_again;                        /* SIGHUP came during one */
     bool said_ready;
+    char dataset[QUEUE_DATASET_BYTES + 1]; /* "": not known */
     int exit_code;
 };
 
@@ -195,11 +198,26 @@ worker_is_ready(struct child *c)
     notify_ready();
 }
 
+/* Workers begin with it from now on, and so do later starts: RDS-17. */
+static void
+learn_dataset(struct supervisor *s, struct slice uuid)
+{
+    struct err err = {0};
+    if (s->dataset[0] != '\0' || uuid.n != QUEUE_DATASET_BYTES)
+        return;
+    slice_to_cstr(uuid, s->dataset, sizeof s->dataset);
+    if (!s->cfg->config->development &&
+        statedir_remember_dataset(s->cfg->dir, s->dataset, &err) != 0)
+        LOG(LOG_ERROR, "supervisor.dataset-not-remembered", LF_ERR(&err));
+}
+
 static void
 child_spoke(struct control_user *u, struct slice line)
 {
     struct child *c = container_of(u, struct child, control_user);
-    if (slice_eq(line, SLICE(CONTROL_READY)))
+    if (slice_starts(line, SLICE(CONTROL_DATASET)))
+        learn_dataset(c->sup, slice_skip(line, sizeof CONTROL_DATASET - 1));
+    else if (slice_eq(line, SLICE(CONTROL_READY)))
         worker_is_ready(c);
     else if (!reload_part_said(&c->sup->reload, &c->follows, line))
         LOG(LOG_WARN, "supervisor.control-unknown", LF_STR("child", ROLE_NAMES[c->role]));
@@ -219,10 +237,11 @@ static int
 child_spawn(struct child *c, int child_control_fd, struct err *err)
 {
     struct supervisor *s = c->sup;
-    char number[16], owner[OWNER_HEX_BYTES + 1];
+    char number[16], owner[OWNER_HEX_BYTES + 1], as[RIGHTS_AS_MAX];
     int fds[FDS_MAX] = {-1, STDERR_FILENO, STDERR_FILENO};
     snprintf(number, sizeof number, "%u", c->number);
     owner_to_hex(c->owner, owner);
+    rights_format(s->cfg->rights, c->role == ROLE_SIGNER, as);
     fds[CHILD_FD_CONTROL] = child_control_fd;
     bool trusted = c->role != ROLE_CHECKER; /* with what strangers must not reach */
     fds[CHILD_FD_CONFIG] = trusted ? s->config_fds[reader_of(c->role)] : -1;
@@ -236,6 +255,8 @@ child_spawn(struct child *c, int child_control_fd, struct err *err)
                     (char *)(uintptr_t)ROLE_NAMES[c->role],
                     number,
                     owner,
+                    as,
+                    s->dataset[0] != '\0' ? s->dataset : (char *)(uintptr_t) "-",
                     NULL};
     struct process_spec spec = {.file = "/proc/self/exe", .argv = argv, .fds = fds};
     spec.fd_count = (int)role_fds(c, fds);
@@ -560,9 +581,10 @@ supervisor_run(const struct supervisor_config *cfg)
     timer_init(&s.phase_limit, s.loop, phase_too_long);
     reload_init(&s.reload, s.loop, reload_done);
     s.generation = cfg->config->generation;
-    if (open_shared(&s, &err) != 0) {
+    if (open_shared(&s, &err) != 0 || statedir_dataset(cfg->dir, s.dataset, &err) != 0) {
         LOG(LOG_ERROR, "supervisor.cannot-start", LF_ERR(&err));
-        return 70; /* EX_SOFTWARE: there is nothing to clean up that exit does not */
+        /* There is nothing to clean up that exit does not. */
+        return err.code == ERR_CONFIG ? EXIT_CONFIG : EXIT_SOFTWARE;
     }
     s.sigterm = signal_watch_open(s.loop, SIGTERM, on_signal, &s);
     s.sigint = signal_watch_open(s.loop, SIGINT, on_signal, &s);

@@ -341,6 +341,12 @@ client_step(struct client *c, const struct step *step)
                 (step->also.n > 0 && !client_expect(c, step->also, STEP_EXPECT)))
                 return false;
         return true;
+    case STEP_KEYS:
+        for (unsigned i = 0; i < step->number; i++)
+            if (SSL_key_update(c->ssl, SSL_KEY_UPDATE_REQUESTED) != 1 ||
+                SSL_do_handshake(c->ssl) != 1)
+                return fail_step(c, "no new keys");
+        return true;
     case STEP_GONE:
         return client_gone(c);
     case STEP_TLS:

@@ -1,5 +1,7 @@
 #include "tests/unit/relay/sys/net/net_test.h"
 
+#include "relay/sys/net/tls_internal.h"
+
 static void
 contexts_load_what_they_are_given(void **state)
 {
@@ -98,6 +100,30 @@ an_encrypted_key_is_refused(void **state)
     identity_remove(&id);
 }
 
+/* STL-08. */
+static void
+servers_have_forward_secrecy(void **state)
+{
+    (void)state;
+    struct identity id;
+    struct err err;
+    identity_make(&id);
+    struct tls_context *server = tls_server_new(id.cert, id.key, &err);
+    assert_non_null(server);
+    STACK_OF(SSL_CIPHER) *all = SSL_CTX_get_ciphers(server->ssl);
+    assert_true(sk_SSL_CIPHER_num(all) > 5);
+    for (int i = 0; i < sk_SSL_CIPHER_num(all); i++) {
+        const SSL_CIPHER *c = sk_SSL_CIPHER_value(all, i);
+        int exchange = SSL_CIPHER_get_kx_nid(c), bits;
+        assert_true(exchange == NID_kx_ecdhe || exchange == NID_kx_any);
+        assert_true(SSL_CIPHER_get_auth_nid(c) != NID_auth_null);
+        assert_true(SSL_CIPHER_get_bits(c, &bits) >= 128);
+    }
+    assert_true(SSL_CTX_get_min_proto_version(server->ssl) >= TLS1_2_VERSION);
+    tls_context_free(server);
+    identity_remove(&id);
+}
+
 int
 main(void)
 {
@@ -106,6 +132,7 @@ main(void)
         cmocka_unit_test(what_cannot_be_loaded_is_named),
         cmocka_unit_test(a_server_is_made_of_text_too),
         cmocka_unit_test(an_encrypted_key_is_refused),
+        cmocka_unit_test(servers_have_forward_secrecy),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
