@@ -5,6 +5,7 @@
 
 #include <openssl/crypto.h>
 
+#include "relay/accept/api_key.h"
 #include "relay/accept/policy/expiry.h"
 #include "relay/accept/policy/network.h"
 #include "relay/sys/base/bug.h"
@@ -125,24 +126,17 @@ credential_renew(const struct credentials *cs, const struct config_credential *o
 const struct config_credential *
 credential_find_key(const struct credentials *cs, struct slice key, const char **stored)
 {
-    static const char digits[] = "0123456789abcdef";
-    uint8_t digest[SHA256_DIGEST_LENGTH];
-    char hex[2 * SHA256_DIGEST_LENGTH];
-    SHA256((const unsigned char *)(key.n > 0 ? key.p : ""), key.n, digest);
-    for (size_t i = 0; i < sizeof digest; i++) {
-        hex[2 * i] = digits[digest[i] >> 4];
-        hex[2 * i + 1] = digits[digest[i] & 15];
-    }
+    char hex[API_KEY_DIGEST_HEX];
+    api_key_digest(key, hex);
     const struct config_credential *found = NULL;
     for (unsigned i = 0; i < 2 * cs->config->credential_count; i++) {
         const struct config_credential *cr = &cs->config->credentials[i / 2];
         const char *hash = key_hash(cr, i % 2);
-        if (strlen(hash) == sizeof hex && CRYPTO_memcmp(hash, hex, sizeof hex) == 0) {
+        if (api_key_is(hash, hex)) {
             found = cr;
             *stored = hash;
         }
     }
-    OPENSSL_cleanse(digest, sizeof digest);
     OPENSSL_cleanse(hex, sizeof hex);
     return found;
 }

@@ -41,6 +41,7 @@ enum {
     CONFIG_ENTRIES_MAX = 10000,      /* of one list */
     CONFIG_LISTENERS_MAX = 16,       /* descriptors that each worker inherits */
     CONFIG_HASH_MIN = 50,            /* shorter ones are a setting without the hash */
+    CONFIG_PASSWORD_MAX = 512,       /* for another Redis */
     CONFIG_HASH_MAX = 384,           /* a crypt(5) hash; yescrypt has 73 characters */
 
     /* Credentials */
@@ -99,6 +100,8 @@ enum {
     VERDICT_RECORD_MAX = 2048,      /* a verdict as the queue keeps it */
     CLIENT_KEPT_BYTES = 16 << 10,   /* of output memory while idle */
     DIAL_TOTAL_MS = 600000,         /* then no further address is tried in this attempt */
+    DIAL_STAGGER_MS = 250,          /* then the host's next address too (RFC 8305 5) */
+    DIAL_RACES_MAX = 100,           /* second connections of one worker: descriptors */
     CLIENT_CONNECT_MS = 30000,      /* per address; longer ones are of no use to anybody */
     CLIENT_TLS_MS = 120000,         /* for the handshake */
     CLIENT_COMMAND_MAX = 4096,      /* MAIL and RCPT: an address, ENVID, ORCPT in xtext */
@@ -136,6 +139,7 @@ enum {
     HTTP_BODY_MAX = 70 << 20,    /* a message of MESSAGE_BYTES_MAX in base64 */
     HTTP_CONNECTIONS_MAX = 1000, /* per worker */
     HTTP_IDLE_TIMEOUT_MS = 75000,
+    HTTP_TLS_TIMEOUT_MS = 20000,           /* for the whole handshake */
     HTTP_REQUEST_TIMEOUT_MS = 60000,       /* from the first byte of a request to its last */
     HTTP_REQUEST_ARENA_MAX = 512 << 10,    /* a head, its query, 1000 recipients */
     HTTP_CHUNK_LINE_MAX = 256,             /* size and extensions; nobody sends extensions */
@@ -158,18 +162,23 @@ enum {
     API_TOKEN_MAX = 900, /* a word that cannot be folded; a line holds 998, RFC 5322 2.1.1 */
     API_TYPE_PARAMETERS_MAX = 8, /* of one media type */
     API_CONTENT_ID_MAX = 128,
-    API_ERRORS_MAX = 20,               /* field errors shown in one answer */
-    API_JSON_DEPTH_MAX = 16,           /* ours is 4 deep */
-    API_JSON_VALUES_MAX = 20000,       /* a tree costs 100 bytes and more for each */
-    API_JSON_INLINE_MAX = 256 << 10,   /* larger bodies go to the work pool: 16 ns a byte */
-    API_WORK_PENDING_MAX = 64,         /* bodies waiting for the pool; then 503 */
-    API_ANSWER_MAX = 16 << 20,         /* a status of 1000 recipients, a list of captures */
-    API_CLOCK_ADVANCE_DAYS_MAX = 3650, /* in one step; the schedule never runs out of years */
+    API_ERRORS_MAX = 20,                 /* field errors shown in one answer */
+    API_JSON_DEPTH_MAX = 16,             /* ours is 4 deep */
+    API_JSON_VALUES_MAX = 20000,         /* a tree costs 100 bytes and more for each */
+    API_JSON_INLINE_MAX = 256 << 10,     /* larger bodies go to the work pool: 16 ns a byte */
+    API_WORK_PENDING_MAX = 64,           /* bodies waiting for the pool; then 503 */
+    API_ANSWER_MAX = 16 << 20,           /* a status of 1000 recipients, a list of captures */
+    API_RECIPIENTS_BODY_MAX = 512 << 10, /* a list of API_RECIPIENTS_MAX addresses */
+    API_LIST_DEFAULT = 25,               /* entries of a list whose request names no number */
+    API_EVENTS_ARENA_MAX = 16 << 20,     /* a message of 1000 recipients and its whole trace */
+    API_CLOCK_ADVANCE_DAYS_MAX = 3650,   /* in one step; the schedule never runs out of years */
 
     /* Reports */
     DSN_DIAGNOSTIC_MAX = 2048,            /* of a remote's text, for each recipient of a report */
     NDR_DELAY_ASKED_MS = 4 * 3600 * 1000, /* NOTIFY=DELAY, and the configuration names no time:
                                              RFC 3461 leaves it to us */
+    DSN_RETURN_MAX = 10 << 20,            /* of an original returned whole, which encoded may be
+                                             three times as long; above it, its header */
 
     /* Queue */
     QUEUE_CHUNK_BYTES = 256 << 10, /* one write of a body; larger ones stall Redis */
@@ -189,6 +198,9 @@ enum {
     QUEUE_SCAN_PAGE = 128,                 /* entries of the schedule read at once */
     QUEUE_SCANS_MAX = 8,                   /* partitions read at once */
     QUEUE_NOTICES_IN_MEMORY_MAX = 16,      /* each holds a whole original message */
+    QUEUE_GATHER_MS = 5000,                /* most deliveries of a message end within that */
+    QUEUE_GATHER_FEW = 16,                 /* so many reports of one message are no flood */
+    QUEUE_GATHERING_MAX = 10000,           /* messages; what comes then does not wait */
     QUEUE_TOMBSTONE_TTL_S = 86400,         /* a cancelled commit cannot be under way for longer */
     QUEUE_CRASHES_MAX = 3,                 /* then the delivery is held as poison */
     QUEUE_TRIM_BATCH = 32,                 /* history entries dropped in one call */
@@ -196,11 +208,19 @@ enum {
     QUEUE_PIPELINE_BYTES_MAX = 4 << 20, /* sent to one link and not answered; the rest waits */
 
     /* Queue: index, questions and operators */
-    QUEUE_SUBMITTER_MAX = 255,      /* a credential's user name */
-    QUEUE_LIST_LIMIT_MAX = 100,     /* messages in one answer */
-    QUEUE_LIST_EXAMINED_MAX = 1000, /* messages read for one answer, however few of them fit */
-    QUEUE_LIST_PAGE = 8,            /* ids of one partition read at once */
-    QUEUE_LIST_PAGES_MAX = 2048,    /* such pages read for one answer */
+    QUEUE_SUBMITTER_MAX = 255,        /* a credential's user name */
+    QUEUE_TRACE_RECORD_MAX = 8 << 10, /* one attempt at SMTP_RECIPIENTS_MAX recipients */
+    QUEUE_ACTIONS_AT_ONCE = 16,       /* deliveries of a message, messages of a sweep */
+    QUEUE_ACTION_ROUNDS_MAX = 8,      /* a record that changes more often is being worked on */
+    QUEUE_SUMMARY_ROWS_MAX = 100,     /* rows in one answer */
+    QUEUE_SUMMARY_TABLE_MAX = 8192,   /* rows counted for one answer */
+    QUEUE_SUMMARY_LANES_MAX = 1024,   /* read of one partition, the fullest first */
+    QUEUE_SUMMARY_LOOK_MAX = 500,     /* deliveries looked at in one partition; about 1 ms */
+    QUEUE_SUMMARY_SAMPLES = 8,        /* records read for one row */
+    QUEUE_LIST_LIMIT_MAX = 100,       /* messages in one answer */
+    QUEUE_LIST_EXAMINED_MAX = 1000,   /* messages read for one answer, however few of them fit */
+    QUEUE_LIST_PAGE = 8,              /* ids of one partition read at once */
+    QUEUE_LIST_PAGES_MAX = 2048,      /* such pages read for one answer */
     QUEUE_LIST_ARENA_MAX =
         24 << 20, /* what one answer may hold: six messages of the largest size */
 
@@ -268,8 +288,21 @@ enum {
     KEYS_PER_DOMAIN_MAX = 4,
     KEY_FILE_BYTES_MAX = 16384,      /* RSA-4096 has 3.3 KB, some have text before it */
     CERT_FILE_BYTES_MAX = 256 << 10, /* a chain of 50 certificates */
+    KEY_RECORD_MAX = 1024,           /* TXT value of a public key: RSA-4096 has 750 bytes */
     KEY_RSA_BITS_MIN = 1024,         /* RFC 8301 3.2 */
     KEY_RSA_BITS_MAX = 4096,
+
+    /* Policy: would receivers believe it? */
+    EGRESS_MAX = 16,               /* addresses that mail leaves from; each is a check of SPF */
+    PREFLIGHT_WAIT_MS = 2000,      /* at the door, for answers that are not known yet */
+    PREFLIGHT_ENTRIES_MAX = 2048,  /* pairs of domains remembered, 1 KB each; the oldest go */
+    PREFLIGHT_PROBES_MAX = 32,     /* pairs being asked about, 40 KB each; others are late */
+    PREFLIGHT_KEPT_S = 900,        /* an answer, at most, however long its TTL */
+    PREFLIGHT_KEPT_LEAST_S = 60,   /* and at least, however short */
+    PREFLIGHT_BAD_KEPT_S = 60,     /* what must be mended: so that mending shows */
+    PREFLIGHT_UNKNOWN_KEPT_S = 15, /* DNS trouble */
+    PREFLIGHT_STALE_S = 3600,      /* a good answer serves while it is asked for anew */
+    PREFLIGHT_TEXT_MAX = 256,      /* what to publish, as said to the sender */
 
     /* Policy records of strangers */
     TXT_BYTES_MAX = 4096,             /* of one TXT record that is looked at */
@@ -290,7 +323,15 @@ enum {
     CHECK_CRASHED_MAX = 64,          /* such domains remembered; then the oldest is forgotten */
     CHECK_CRASHED_KEPT_MS = 3600000, /* an hour: the record may have been mended */
     CHECKER_CONNECTIONS_MAX = 256,   /* lanes of the workers of one machine, twice */
+    CHECK_PTR_NAMES_MAX = 4,          /* names of one address that are looked up */
     CHECK_DOMAIN_IPS_MAX = 16,       /* of one command line */
+
+    /* Commands that ask a running gateway */
+    CLI_TIMEOUT_MS = 60000,      /* for one request and its answer */
+    CLI_PATIENCE_MS = 20000,     /* while a gateway is started anew: Redis needs some seconds */
+    CLI_ANSWER_MAX = 72 << 20,   /* a message of MESSAGE_BYTES_MAX as it is stored */
+    CLI_TABLE_CELLS_MAX = 20000, /* of one table: a hundred rows of an answer, many times */
+    CLI_CELL_MAX = 200,          /* bytes shown of one text: a reply's first line */
 };
 
 /* Recipients of a credential are remembered for 90 days. */

@@ -27,6 +27,8 @@ same_value(const struct config_key *k, const char *a, const char *b)
 {
     a += k->offset;
     b += k->offset;
+    if (config_type_is_array(k->type))
+        return same_names((const void *)a, (const void *)b);
     switch (k->type) {
     case VALUE_NUMBER:
     case VALUE_CHOICE:
@@ -35,12 +37,12 @@ same_value(const struct config_key *k, const char *a, const char *b)
         return memcmp(a, b, sizeof(uint16_t)) == 0;
     case VALUE_DURATION:
     case VALUE_SIZE:
+    case VALUE_DATE:
         return memcmp(a, b, sizeof(uint64_t)) == 0;
+    case VALUE_RATE:
+        return memcmp(a, b, sizeof(struct config_rate)) == 0;
     case VALUE_SWITCH:
         return memcmp(a, b, sizeof(bool)) == 0;
-    case VALUE_NAMES:
-    case VALUE_NETWORKS:
-        return same_names((const void *)a, (const void *)b);
     default:
         return same_text(a, b);
     }

@@ -28,24 +28,43 @@ const struct config_key CONFIG_KEYS[] = {
     {"", "hostname", VALUE_NAME, NULL, .offset = CONF(hostname), .example = "mail.example.org",
      .help = "Our name, said in EHLO and written into Received and reports. It should resolve to "
              "the address that we send from, and that address back to it."},
-    {"", "state", VALUE_PATH, "/var/lib/stagepost", .least = 1, .most = 80,
+    {"", "state", VALUE_PATH, CONFIG_DEFAULT_STATE, .least = 1, .most = 80,
      .offset = CONF(state_dir),
      .help = "Directory of the queue's data, locks and sockets; one for each gateway. Made when "
              "it is missing."},
+    {"", "user", VALUE_TEXT, "stagepost", .least = 1, .most = 32, .offset = ROOT(user),
+     .help = "When root starts it: the user that workers and Redis run as."},
+    {"", "signer_user", VALUE_TEXT, "stagepost-sign", .least = 1, .most = 32,
+     .offset = ROOT(signer_user),
+     .help = "And the user of the processes that hold the DKIM keys. The key files may stay "
+             "readable by root only; the other user must not be able to read them."},
     {"", "workers", VALUE_NUMBER, "2", .least = 1, .most = PROCESSES_MAX, .offset = ROOT(workers),
      .help = "Worker processes; the number of processor cores is a good one."},
     {"", "signers", VALUE_NUMBER, "1", .least = 1, .most = PROCESSES_MAX, .offset = ROOT(signers),
      .help = "Processes that hold the DKIM keys and sign; half as many as workers."},
+    {"", "sendmail_credential", VALUE_TEXT, "", .most = 255, .flags = KEY_RELOADABLE,
+     .offset = ROOT(sendmail_credential),
+     .help = "User name of the credential under whose policy `stagepost sendmail` and `send` hand "
+             "in mail of this machine, unless they are told another."},
+    {"", "egress", VALUE_IPS, "[ ]", .most = EGRESS_MAX, .flags = KEY_RELOADABLE,
+     .offset = ROOT(egress),
+     .help = "The public IP addresses that mail leaves from; behind NAT they cannot be guessed. "
+             "SPF of the sender domains is checked for each of them, as receivers do, and for none "
+             "without them. For example [ \"192.0.2.1\", \"2001:db8::1\" ]."},
 
-    {"listeners", "kind", VALUE_CHOICE, NULL, .choices = "smtp smtps http",
+    {"listeners", "kind", VALUE_CHOICE, NULL, .choices = "smtp smtps http https",
      .offset = offsetof(struct config_file_listener, kind),
      .help = "smtp: submission with STARTTLS; smtps: TLS from the first byte; http: the API, "
-             "without TLS."},
+             "without TLS, for this machine; https: with TLS."},
     {"listeners", "address", VALUE_IP, "127.0.0.1",
      .offset = offsetof(struct config_file_listener, address),
      .help = "IP address; 0.0.0.0 is every IPv4 address, :: every IPv6 address."},
     {"listeners", "port", VALUE_PORT, NULL, .least = 1, .most = UINT16_MAX,
      .offset = offsetof(struct config_file_listener, port), .help = "TCP port."},
+    {"listeners", "allow_clear", VALUE_SWITCH, "false",
+     .offset = offsetof(struct config_file_listener, allow_clear),
+     .help = "An http listener beyond this machine's loopback: something in front of it does TLS, "
+             "or API keys travel in clear."},
     {"listeners", "proxy_from", VALUE_NETWORKS, "", .most = PROXY_NETWORKS_MAX,
      .offset = offsetof(struct config_file_listener, proxies),
      .help = "Addresses and networks of proxies, as [ \"192.0.2.10\", \"10.0.0.0/8\" ]: their "
@@ -62,6 +81,10 @@ const struct config_key CONFIG_KEYS[] = {
     {"domains", "name", VALUE_NAME, NULL, .flags = KEY_RELOADABLE,
      .offset = offsetof(struct config_file_domain, name),
      .help = "A domain that mail is sent from; internationalised names as A-labels (xn--)."},
+    {"domains", "policy", VALUE_CHOICE, "warn", .choices = "warn enforce off",
+     .flags = KEY_RELOADABLE, .offset = offsetof(struct config_file_domain, policy),
+     .help = "Mail from it that receivers would not believe, as SPF, DKIM or DMARC are published "
+             "now: logged, refused, or not looked at. Trouble with DNS never refuses."},
     {"domains.dkim", "selector", VALUE_NAME, NULL, .flags = KEY_RELOADABLE,
      .offset = offsetof(struct config_file_dkim, selector),
      .help = "The key is published at SELECTOR._domainkey.DOMAIN."},
@@ -114,10 +137,25 @@ const struct config_key CONFIG_KEYS[] = {
      .help =
          "When it ends, \"2027-01-31\" (the start of that day, UTC) or \"2027-01-31T12:00:00Z\"."},
 
+    {"http", "admin_key_hash", VALUE_SHA256, "", .flags = KEY_RELOADABLE,
+     .offset = CONF(admin_key_sha256),
+     .help = "SHA-256 of a key for operators, made as key_hash of a credential: it sees and steers "
+             "all tenants, over http and https as over the control socket. Or an array of two."},
+
     {"queue", "redis", VALUE_REDIS, "embedded", .offset = CONF(redis),
      .help = "\"embedded\": a redis-server of our own below the state directory; or the address "
              "of another, \"unix:/run/redis.sock\" or \"192.0.2.1:6379\", which must keep what it "
              "acknowledges (appendonly yes, appendfsync always, noeviction)."},
+    {"queue", "redis_user", VALUE_TEXT, "", .least = 1, .most = 255, .offset = CONF(redis_user),
+     .help = "User of that other Redis (ACL); without it the password alone is sent."},
+    {"queue", "redis_password_file", VALUE_FILE, "", .flags = KEY_SECRET_FILE,
+     .offset = ROOT(redis_password_file),
+     .help = "File with the password for it on its first line."},
+    {"queue", "redis_tls", VALUE_SWITCH, "false", .offset = CONF(redis_tls),
+     .help = "TLS to that other Redis, whose certificate must name the IP address."},
+    {"queue", "redis_ca", VALUE_FILE, "", .offset = CONF(redis_ca_path),
+     .help = "Certificates of the authorities that may have signed it; without it, the system's "
+             "(/etc/ssl/certs/ca-certificates.crt)."},
     {"queue", "links", VALUE_NUMBER, "4", .least = 1, .most = 16, .offset = CONF(redis_links),
      .help = "Connections of each worker to Redis."},
     {"queue", "lease", VALUE_DURATION, "4s", .least = SECOND, .most = MINUTE,
@@ -229,6 +267,7 @@ const struct config_section CONFIG_SECTIONS[] = {
                 "        senders = [ \"example.org\" ];\n"
                 "    }\n"
                 ")"},
+    {.path = "http", .help = "The HTTP API."},
     {.path = "queue", .help = "The queue and its Redis."},
     {.path = "dns", .help = "Name resolution."},
     {.path = "retry", .help = "When a delivery is tried again."},
@@ -240,7 +279,8 @@ const size_t CONFIG_SECTION_COUNT = ARRAY_LEN(CONFIG_SECTIONS);
 bool
 config_type_is_array(enum config_type type)
 {
-    return type == VALUE_NAMES || type == VALUE_PARTIES || type == VALUE_NETWORKS;
+    return type == VALUE_NAMES || type == VALUE_PARTIES || type == VALUE_NETWORKS ||
+           type == VALUE_IPS;
 }
 
 const struct config_key *
@@ -339,7 +379,8 @@ add_comment(struct buf *out, const char *indent, const char *deeper, struct slic
 static void
 add_value(const struct config_key *k, const char *value, struct buf *out)
 {
-    bool bare = k->type == VALUE_NUMBER || k->type == VALUE_PORT || k->type == VALUE_SWITCH;
+    bool bare = k->type == VALUE_NUMBER || k->type == VALUE_PORT || k->type == VALUE_SWITCH ||
+                config_type_is_array(k->type);
     buf_addf(out, bare ? "%s" : "\"%s\"", value);
 }
 

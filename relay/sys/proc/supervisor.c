@@ -26,6 +26,7 @@
 #include "relay/sys/net/control.h"
 #include "relay/sys/net/process.h"
 #include "relay/sys/proc/child.h"
+#include "relay/sys/proc/confine.h"
 #include "relay/sys/proc/notify.h"
 #include "relay/sys/proc/reload.h"
 
@@ -219,10 +220,11 @@ static int
 child_spawn(struct child *c, int child_control_fd, struct err *err)
 {
     struct supervisor *s = c->sup;
-    char number[16], owner[OWNER_HEX_BYTES + 1];
+    char number[16], owner[OWNER_HEX_BYTES + 1], as[RIGHTS_AS_MAX];
     int fds[FDS_MAX] = {-1, STDERR_FILENO, STDERR_FILENO};
     snprintf(number, sizeof number, "%u", c->number);
     owner_to_hex(c->owner, owner);
+    rights_format(s->cfg->rights, c->role == ROLE_SIGNER, as);
     fds[CHILD_FD_CONTROL] = child_control_fd;
     bool trusted = c->role != ROLE_CHECKER; /* with what strangers must not reach */
     fds[CHILD_FD_CONFIG] = trusted ? s->config_fds[reader_of(c->role)] : -1;
@@ -236,6 +238,7 @@ child_spawn(struct child *c, int child_control_fd, struct err *err)
                     (char *)(uintptr_t)ROLE_NAMES[c->role],
                     number,
                     owner,
+                    as,
                     NULL};
     struct process_spec spec = {.file = "/proc/self/exe", .argv = argv, .fds = fds};
     spec.fd_count = (int)role_fds(c, fds);
@@ -560,7 +563,8 @@ supervisor_run(const struct supervisor_config *cfg)
     timer_init(&s.phase_limit, s.loop, phase_too_long);
     reload_init(&s.reload, s.loop, reload_done);
     s.generation = cfg->config->generation;
-    if (open_shared(&s, &err) != 0) {
+    setenv("UV_USE_IO_URING", "0", 1); /* nobody is allowed to */
+    if (confine(CONFINE_SUPERVISOR, cfg->config, &err) != 0 || open_shared(&s, &err) != 0) {
         LOG(LOG_ERROR, "supervisor.cannot-start", LF_ERR(&err));
         return 70; /* EX_SOFTWARE: there is nothing to clean up that exit does not */
     }

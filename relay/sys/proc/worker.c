@@ -14,8 +14,10 @@
 #include <unistd.h>
 
 #include "api/api.h"
+#include "dkim/checker_client.h"
 #include "dkim/signer_client.h"
 #include "relay/accept/credential.h"
+#include "relay/accept/policy/preflight.h"
 #include "relay/accept/smtp/server.h"
 #include "relay/accept/submit.h"
 #include "relay/deliver/deliver.h"
@@ -45,9 +47,11 @@ struct worker {
     const struct config *in_force, *next;
     struct config_follower follower;
     struct loop *loop;
-    struct tls_context *tls_server, *tls_client, *tls_next;
+    struct tls_context *tls_server, *tls_client, *tls_redis, *tls_next;
     struct resolver *resolver;
     struct signer_client *signers;
+    struct checker_client *checker;
+    struct preflight *preflight;
     struct deliver *deliver;
     struct queue *queue;
     struct submit_door *door;
@@ -188,6 +192,8 @@ open_listener(struct worker *w, unsigned i, struct err *err)
     BUG_ON(c->proxy_count > PROXY_NETWORKS_MAX);
     for (unsigned k = 0; k < c->proxy_count; k++)
         BUG_ON(!net_prefix_parse(slice_str(c->proxies[k]), &networks[k]));
+    if (c->kind == CONFIG_HTTPS)
+        return api_listen_tls(w->api, fd, &proxies, w->tls_server, err);
     if (c->kind == CONFIG_HTTP)
         return api_listen(w->api, fd, &proxies, err);
     return smtp_server_listen(w->smtp, fd, c->kind == CONFIG_SMTPS, &proxies, err);
@@ -239,10 +245,14 @@ open_network(struct worker *w, struct err *err)
     };
     w->tls_server = tls_server_from_text(c->tls_cert_pem, c->tls_key_pem, err);
     w->tls_client = tls_client_opportunistic_new(err);
+    if (c->redis_tls && (w->tls_redis = tls_client_verifying_new(c->redis_ca_path, err)) == NULL)
+        return -1;
     w->resolver = resolver_new(w->loop, &dns, err);
     if (w->tls_server == NULL || w->tls_client == NULL || w->resolver == NULL)
         return -1;
     w->signers = signer_client_new(w->loop, c->signer_sockets, c->signer_count);
+    w->checker = checker_client_new(w->loop, w->resolver, c->checker_socket);
+    w->preflight = preflight_new(w->loop, c, w->resolver, w->checker);
     return 0;
 }
 
@@ -251,6 +261,9 @@ open_queue(struct worker *w, struct err *err)
 {
     const struct config *c = &w->config;
     struct queue_config q = {
+        .redis_user = c->redis_user,
+        .redis_password = c->redis_password,
+        .redis_tls = w->tls_redis,
         .links = c->redis_links,
         .lease_ms = c->lease_ms,
         .history_bytes = c->history_bytes,
@@ -280,12 +293,14 @@ open_doors(struct worker *w)
 {
     const struct config *c = &w->config;
     w->door = submit_door_new(w->loop, c, w->queue, w->signers);
+    submit_door_set_preflight(w->door, w->preflight);
     w->credentials = credentials_new(w->loop, c);
     credentials_use_queue(w->credentials, w->queue);
     struct smtp_server_parts smtp = {.loop = w->loop,
                                      .config = c,
                                      .door = w->door,
                                      .credentials = w->credentials,
+                                     .preflight = w->preflight,
                                      .queue = w->queue,
                                      .tls = w->tls_server};
     w->smtp = smtp_server_new(&smtp);
@@ -309,9 +324,12 @@ worker_fini(struct worker *w)
     credentials_free(w->credentials);
     deliver_free(w->deliver);
     signer_client_free(w->signers);
+    preflight_free(w->preflight);
+    checker_client_free(w->checker);
     resolver_free(w->resolver);
     tls_context_free(w->tls_server);
     tls_context_free(w->tls_client);
+    tls_context_free(w->tls_redis);
     forget_reload(&w->follower);
     if (w->in_force != w->cfg->config)
         config_free(w->in_force);

@@ -179,7 +179,7 @@ test_credentials_come_back(void **state)
     struct err err = {0};
     (void)state;
     int fd = memfd_create("test", 0);
-    assert_int_equal(config_write_snapshot(&c, fd, &err), 0);
+    assert_int_equal(config_write_snapshot(&c, CONFIG_READER_OTHER, fd, &err), 0);
     const struct config *back = config_read_snapshot(fd, &err);
     assert_non_null(back);
     const struct config_credential *cr = &back->credentials[0];

@@ -201,21 +201,45 @@ static void
 test_listeners(void **state)
 {
     (void)state;
+    check(
+        HOST TLS DOMAINS GOOD_CREDENTIAL
+        "listeners = (\n"
+        "  { kind = \"smtp\"; address = \"0.0.0.0\"; port = 587; },\n"
+        "  { kind = \"smtp\"; address = \"::\"; port = 587; },\n"
+        "  { kind = \"smtps\"; address = \"192.0.2.1\"; port = 587; },\n"
+        "  { kind = \"pop3\"; address = \"localhost\"; port = 0; },\n"
+        "  { kind = \"http\"; address = \"192.0.2.1\"; port = 70000; });",
+        6, 0,
+        "f:8: listeners[2].port: port 587 is that of listeners[0] too\n"
+        "f:9: listeners[3].kind: \"pop3\": one of these words is wanted (smtp, smtps, http or "
+        "https)\n"
+        "f:9: listeners[3].address: \"localhost\": an IP address is wanted\n"
+        "f:9: listeners[3].port: \"0\": a whole number is wanted (1 to 65535)\n"
+        "f:10: listeners[4].port: \"70000\": a whole number is wanted (1 to 65535)\n"
+        "f:10: listeners[4].address: HTTP beyond this machine: API keys travel without TLS; kind = "
+        "\"https\" has it, allow_clear = true leaves it to something in front\n");
     check(HOST TLS DOMAINS GOOD_CREDENTIAL
           "listeners = (\n"
-          "  { kind = \"smtp\"; address = \"0.0.0.0\"; port = 587; },\n"
-          "  { kind = \"smtp\"; address = \"::\"; port = 587; },\n"
-          "  { kind = \"smtps\"; address = \"192.0.2.1\"; port = 587; },\n"
-          "  { kind = \"pop3\"; address = \"localhost\"; port = 0; },\n"
-          "  { kind = \"http\"; address = \"192.0.2.1\"; port = 70000; });",
-          5, 1,
-          "f:8: listeners[2].port: port 587 is that of listeners[0] too\n"
-          "f:9: listeners[3].kind: \"pop3\": one of these words is wanted (smtp, smtps or http)\n"
-          "f:9: listeners[3].address: \"localhost\": an IP address is wanted\n"
-          "f:9: listeners[3].port: \"0\": a whole number is wanted (1 to 65535)\n"
-          "f:10: listeners[4].port: \"70000\": a whole number is wanted (1 to 65535)\n"
-          "f:10: warning: listeners[4].address: HTTP beyond this machine: API keys travel without "
-          "TLS, and /metrics answers everybody\n");
+          "  { kind = \"http\"; address = \"192.0.2.1\"; port = 80; allow_clear = true; },\n"
+          "  { kind = \"http\"; address = \"::1\"; port = 80; },\n"
+          "  { kind = \"https\"; address = \"0.0.0.0\"; port = 443; });",
+          0, 1,
+          "f:6: warning: listeners[0].address: HTTP beyond this machine: API keys travel without "
+          "TLS\n");
+}
+
+static void
+test_another_redis(void **state)
+{
+    (void)state;
+    check(GOOD "queue = { redis = \"192.0.2.1:6379\"; redis_user = \"u\"; redis_tls = true;\n"
+               "redis_password_file = \"/p\"; };\n",
+          0, 0, "");
+    check(GOOD "queue = {\n redis_tls = true;\n redis_user = \"u\"; };\n", 2, 0,
+          "f:8: queue.redis_user: queue.redis is \"embedded\"\n"
+          "f:8: queue.redis_user: queue.redis_password_file is wanted too\n");
+    check(GOOD "queue = { redis = \"unix:/r\";\n redis_tls = true; };\n", 1, 0,
+          "f:7: queue.redis_tls: queue.redis is a unix socket\n");
 }
 
 static void
@@ -551,6 +575,7 @@ main(void)
         cmocka_unit_test(test_single_errors),
         cmocka_unit_test(test_listeners),
         cmocka_unit_test(test_proxies),
+        cmocka_unit_test(test_another_redis),
         cmocka_unit_test(test_entries_that_are_no_groups),
         cmocka_unit_test(test_too_many_http_listeners),
         cmocka_unit_test(test_domains),
