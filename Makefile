@@ -12,11 +12,14 @@ CLANG ?= clang
 
 WARN := -Wall -Wextra -Wshadow -Wconversion -Wmissing-prototypes -Wvla -Wformat=2
 WARN += $(if $(WERROR),-Werror)
-HARDEN := -fstack-protector-strong -fPIE -D_FORTIFY_SOURCE=2
+# Ubuntu's compiler defines a level of its own. A test looks at what came of it.
+HARDEN := -fstack-protector-strong -fstack-clash-protection -fPIE \
+	-U_FORTIFY_SOURCE -D_FORTIFY_SOURCE=3
+HARDEN += $(if $(filter x86_64,$(shell uname -m)),-fcf-protection)
 BASE_CFLAGS = -std=c11 -D_GNU_SOURCE -I. -Ibuild/gen $(WARN) -g -MMD -MP \
 	$(shell pkg-config --cflags $(PKGS))
 LIBS = $(shell pkg-config --libs $(PKGS)) -lunbound -lopendkim -lhttp_parser -lspf2
-LINK_FLAGS := -pie -Wl,-z,relro,-z,now
+LINK_FLAGS := -pie -Wl,-z,relro,-z,now,-z,noexecstack
 
 # A variant is a folder below build/ with flags of its own. `test` and `asan`
 # have the fault points and scaled time limits that tests need.

@@ -5,20 +5,43 @@
 #include "api/http/query.h"
 #include "api/message.h"
 #include "api/routes/routes.h"
+#include "relay/accept/api_key.h"
 #include "relay/sys/base/bug.h"
+
+/* RFC 6750 2.1; false: there is none. */
+static bool
+bearer_key(const struct http_request *r, struct slice *key)
+{
+    struct slice value;
+    if (!head_find(&r->head, SLICE("authorization"), &value))
+        return false;
+    struct slice scheme = slice_cut_at(&value, ' ');
+    *key = slice_trim(value);
+    return slice_eq_nocase(scheme, SLICE("Bearer")) && key->n > 0;
+}
 
 static const struct config_credential *
 credential_of_key(const struct http_request *r)
 {
-    struct slice value;
-    if (!head_find(&r->head, SLICE("authorization"), &value))
-        return NULL;
-    struct slice scheme = slice_cut_at(&value, ' ');
-    value = slice_trim(value);
-    if (!slice_eq_nocase(scheme, SLICE("Bearer")) || value.n == 0)
-        return NULL;
     const struct api *a = r->app;
-    return credential_by_key(a->parts.credentials, value);
+    struct slice key;
+    return bearer_key(r, &key) ? credential_by_key(a->parts.credentials, key, &r->peer) : NULL;
+}
+
+/* Whether an operator asks; the admin key makes one. */
+static bool
+is_operator(struct http_request *r)
+{
+    const struct config *c = ((const struct api *)r->app)->parts.config;
+    char hex[API_KEY_DIGEST_HEX];
+    struct slice key;
+    if (!r->admin && bearer_key(r, &key)) {
+        api_key_digest(key, hex);
+        bool now = api_key_is(c->admin_key_sha256, hex);
+        bool before = api_key_is(c->admin_key_sha256_old, hex);
+        r->admin = now || before;
+    }
+    return r->admin;
 }
 
 const struct config_credential *
@@ -79,7 +102,7 @@ api_scope_tenant(struct http_request *r, struct slice *tenant)
 bool
 api_admit_key(struct http_request *r)
 {
-    if (r->admin || credential_of_key(r) != NULL)
+    if (is_operator(r) || credential_of_key(r) != NULL)
         return true;
     api_say_no_credential(r);
     return false;
@@ -88,16 +111,18 @@ api_admit_key(struct http_request *r)
 bool
 api_admit_operator(struct http_request *r)
 {
-    if (r->admin)
+    if (is_operator(r))
         return true;
     if (api_admit_key(r))
-        problem_say(r, 403, "operators_only", "only an operator may do this: the control socket");
+        problem_say(r, 403, "operators_only",
+                    "only an operator may do this: the control socket, or the admin key");
     return false;
 }
 
 bool
 api_admit_sender(struct http_request *r)
 {
+    is_operator(r);
     if (api_credential(r) != NULL)
         return true;
     api_say_no_credential(r);
@@ -108,6 +133,12 @@ bool
 api_admit_key_or_loopback(struct http_request *r)
 {
     return r->peer_is_loopback || api_admit_key(r);
+}
+
+bool
+api_admit_operator_or_loopback(struct http_request *r)
+{
+    return r->peer_is_loopback || api_admit_operator(r);
 }
 
 bool
@@ -157,6 +188,13 @@ int
 api_listen(struct api *a, int fd, const struct net_proxies *proxies, struct err *err)
 {
     return http_server_listen(a->http, fd, proxies, err);
+}
+
+int
+api_listen_tls(struct api *a, int fd, const struct net_proxies *proxies, struct tls_context *tls,
+               struct err *err)
+{
+    return http_server_listen_tls(a->http, fd, proxies, tls, err);
 }
 
 int

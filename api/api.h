@@ -18,6 +18,7 @@ struct credentials;
 struct net_proxies;
 struct queue;
 struct submit_door;
+struct tls_context;
 
 struct api_parts { /* all borrowed until api_free() */
     struct loop *loop;
@@ -31,6 +32,9 @@ struct api *api_new(const struct api_parts *parts);
 /* Takes a listening descriptor over, also when it fails. May be called for
  * several. proxies: as for listener_trust_proxies(). -1 with err filled. */
 int api_listen(struct api *a, int fd, const struct net_proxies *proxies, struct err *err);
+/* The same with TLS from the first byte (http_server_listen_tls()). */
+int api_listen_tls(struct api *a, int fd, const struct net_proxies *proxies,
+                   struct tls_context *tls, struct err *err);
 /* The same for the control socket: who can open it is an operator. */
 int api_listen_control(struct api *a, int fd, struct err *err);
 /* Accepts no more connections; requests under way are answered. */

@@ -15,8 +15,9 @@ struct api {
 };
 
 /*
- * Who asks. An operator (request->admin) comes by the control socket and sees
- * all tenants; everybody else has a key and sees the tenant of its credential.
+ * Who asks. An operator (request->admin) comes by the control socket or with the
+ * admin key, which the route's admit recognises, and sees all tenants; everybody else has a key and
+ * sees the tenant of its credential.
  */
 
 /* Under whose policy the request sends: the credential of "Authorization: Bearer
@@ -38,6 +39,8 @@ bool api_admit_operator(struct http_request *r);
 bool api_admit_sender(struct http_request *r);
 /* An operator, a known key, or a client on loopback. */
 bool api_admit_key_or_loopback(struct http_request *r);
+/* An operator, or a client on loopback. */
+bool api_admit_operator_or_loopback(struct http_request *r);
 
 /* Whether the request may carry such a body: its Content-Type is absent or
  * `type` ("application/json") or, with `type` ending in '/', begins with it;

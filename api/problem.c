@@ -84,6 +84,8 @@ problem_respond(struct http_request *r, const struct problem *p)
         add_field(&reply, SLICE("Retry-After"), slice_str(seconds));
     if (p->status == 401)
         add_field(&reply, SLICE("WWW-Authenticate"), SLICE("Bearer realm=\"stagepost\""));
+    for (unsigned i = 0; i < p->extra_count; i++)
+        add_field(&reply, p->extra[i].name, p->extra[i].value);
     http_respond(r, &reply);
     buf_fini(&body);
 }

@@ -12,6 +12,7 @@
 #include "relay/sys/base/arena.h"
 #include "relay/sys/base/slice.h"
 
+struct head_field;
 struct http_request;
 
 /* One wrong field. Strings live in the arena of the list. */
@@ -39,6 +40,8 @@ struct problem {
     const char *detail;
     const struct field_errors *errors; /* NULL: none */
     unsigned retry_after_s;            /* 0: no Retry-After */
+    const struct head_field *extra;    /* at most 2 more fields */
+    unsigned extra_count;
 };
 /* Answers and ends the request. A 401 carries WWW-Authenticate. */
 void problem_respond(struct http_request *r, const struct problem *p);

@@ -1,5 +1,7 @@
 #include "api/submission.h"
 
+#include "api/ratelimit.h"
+
 #include <stdio.h>
 #include <openssl/evp.h>
 #include <string.h>
@@ -18,6 +20,8 @@ static const struct {
     [SUBMIT_ACCEPTED] = {202, NULL, 0, NULL},
     [SUBMIT_REPLAYED] = {202, NULL, 0, NULL},
     [SUBMIT_SENDER] = {403, "sender_not_owned", 0, NULL},
+    [SUBMIT_RECIPIENT] = {403, "recipient_not_allowed", 0, NULL},
+    [SUBMIT_RATE] = {429, "rate_limited", 0, NULL},
     [SUBMIT_CONTENT] = {422, "message_refused", 0, NULL},
     [SUBMIT_TOO_LARGE] = {413, "too_large", 0, "the message is larger than is accepted"},
     [SUBMIT_LOOP] = {422, "mail_loop", 0, "the message has too many Received fields"},
@@ -81,26 +85,42 @@ respond_accepted(struct submission *s)
     if (s->submit.result == SUBMIT_REPLAYED)
         reply.extra[reply.extra_count++] =
             (struct head_field){SLICE("Idempotency-Replayed"), SLICE("true")};
+    struct ratelimit limits = {.count = 0};
+    ratelimit_make(&limits, &s->submit);
+    for (unsigned i = 0; i < limits.count && i < RATELIMIT_FIELDS; i++)
+        reply.extra[reply.extra_count++] = limits.fields[i];
     FAILPOINT("api.before-reply");
     http_respond(s->request, &reply);
     buf_fini(&body);
 }
 
 static void
+respond_refused(struct submission *s)
+{
+    const struct submit_op *op = &s->submit;
+    const char *detail = RESULTS[op->result].detail;
+    struct ratelimit limits = {.count = 0};
+    ratelimit_make(&limits, op);
+    struct problem p = {.status = RESULTS[op->result].status,
+                        .code = RESULTS[op->result].code,
+                        .detail = detail != NULL ? detail : op->text,
+                        .retry_after_s = RESULTS[op->result].retry_after_s};
+    if (op->result == SUBMIT_RATE) {
+        p.retry_after_s = (unsigned)op->allowance.retry_after_s;
+        p.extra = limits.fields;
+        p.extra_count = limits.count;
+    }
+    problem_respond(s->request, &p);
+}
+
+static void
 on_submitted(struct submit_op *op)
 {
     struct submission *s = container_of(op, struct submission, submit);
-    unsigned status = RESULTS[op->result].status;
-    if (status == 202) {
+    if (RESULTS[op->result].status == 202)
         respond_accepted(s);
-    } else {
-        const char *detail = RESULTS[op->result].detail;
-        problem_respond(s->request,
-                        &(struct problem){.status = status,
-                                          .code = RESULTS[op->result].code,
-                                          .detail = detail != NULL ? detail : op->text,
-                                          .retry_after_s = RESULTS[op->result].retry_after_s});
-    }
+    else
+        respond_refused(s);
     submission_free(s);
 }
 

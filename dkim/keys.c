@@ -132,7 +132,7 @@ parse_pem(const char *path, const char *text, size_t n, struct err *err)
 }
 
 static EVP_PKEY *
-load_pkey(const char *path, enum key_kind *kind, struct err *err)
+parse_file(const char *path, struct err *err)
 {
     char text[KEY_FILE_BYTES_MAX];
     size_t n = 0;
@@ -140,6 +140,14 @@ load_pkey(const char *path, enum key_kind *kind, struct err *err)
     if (read_key_file(path, text, &n, err) == 0)
         pkey = parse_pem(path, text, n, err);
     OPENSSL_cleanse(text, sizeof text);
+    return pkey;
+}
+
+/* pem: NULL, or what stands in the file. */
+static EVP_PKEY *
+load_pkey(const char *path, const char *pem, enum key_kind *kind, struct err *err)
+{
+    EVP_PKEY *pkey = pem == NULL ? parse_file(path, err) : parse_pem(path, pem, strlen(pem), err);
     if (pkey != NULL && check_key(pkey, path, kind, err) != 0) {
         EVP_PKEY_free(pkey);
         pkey = NULL;
@@ -232,7 +240,7 @@ load_key(struct signing_key *k, const struct key_spec *spec, struct err *err)
 {
     if (copy_name(k, spec, err) != 0)
         return -1;
-    k->pkey = load_pkey(spec->pem_path, &k->kind, err);
+    k->pkey = load_pkey(spec->pem_path, spec->pem, &k->kind, err);
     if (k->pkey == NULL)
         return -1;
     forget_for_leak_check(k);
@@ -391,7 +399,7 @@ int
 key_dns_record(const char *pem_path, struct buf *out, struct err *err)
 {
     enum key_kind kind = KEY_RSA;
-    EVP_PKEY *pkey = load_pkey(pem_path, &kind, err);
+    EVP_PKEY *pkey = load_pkey(pem_path, NULL, &kind, err);
     if (pkey == NULL)
         return -1;
     size_t before = buf_slice(out).n;

@@ -22,6 +22,7 @@ struct key_spec {
     const char *domain;   /* "example.org", or "*" for any domain (development mode) */
     const char *selector; /* one or more labels, RFC 6376 3.1 */
     const char *pem_path; /* PKCS#8 or traditional PEM, not encrypted */
+    const char *pem;      /* what stands there, when somebody has read it; NULL: the file is read */
 };
 
 /* A loaded key, owned by its set. */

@@ -60,7 +60,8 @@ attempt_new(struct queue_job *job)
     const struct partition *p = job_partition(job);
     job->attempt = (struct record_attempt){.epoch = p->epoch,
                                            .revision = job->delivery.revision,
-                                           .started_unix_ms = clock_sched_unix_ms()};
+                                           .started_unix_ms = clock_sched_unix_ms(),
+                                           .lane = job_lane(job)};
     random_bytes(job->attempt.id, sizeof job->attempt.id);
     memcpy(job->attempt.owner, job->q->cfg.owner, sizeof job->attempt.owner);
 }
@@ -71,7 +72,8 @@ add_intend_keys(struct link_cmd *c, const struct queue_job *job, struct slice la
     unsigned p = job_partition(job)->number;
     struct key keys[] = {key_of_part(p, KEY_LEASE),       key_of_queue(p, lane),
                          key_of_part(p, KEY_DUE),         key_of_part(p, KEY_INFLIGHT),
-                         key_of_message(job->message.id), key_of_part(p, KEY_STAT)};
+                         key_of_message(job->message.id), key_of_part(p, KEY_STAT),
+                         key_of_part(p, KEY_LANES)};
     link_cmd_script(c, SCRIPT_CALL_INTEND, ARRAY_LEN(keys));
     for (size_t i = 0; i < ARRAY_LEN(keys); i++)
         link_arg(c, key_slice(&keys[i]));
@@ -81,7 +83,7 @@ static void
 add_record(struct link_cmd *c, const struct record_attempt *a)
 {
     struct buf b;
-    buf_init(&b, RECORD_ATTEMPT_BYTES);
+    buf_init(&b, RECORD_ATTEMPT_MAX);
     record_add_attempt(&b, a);
     link_arg(c, buf_slice(&b));
     buf_fini(&b);
@@ -172,8 +174,8 @@ attempt_take_back(struct queue_job *job)
     struct link_cmd *c = &t->cmd;
     struct slice lane = job_lane(job);
     struct key keys[] = {key_of_part(p, KEY_INFLIGHT), key_of_queue(p, lane),
-                         key_of_part(p, KEY_DUE), key_of_message(job->message.id),
-                         key_of_part(p, KEY_STAT)};
+                         key_of_part(p, KEY_DUE),      key_of_message(job->message.id),
+                         key_of_part(p, KEY_STAT),     key_of_part(p, KEY_LANES)};
     t->job = job;
     job->q->outcomes++;
     job_move(job, JOB_RETURNING);

@@ -333,7 +333,8 @@ add_keys(struct queue_commit_state *s)
                          key_of_part(p, KEY_HIST),
                          s->has_key ? key_of_idempotency(p, s->key_digest)
                                     : key_of_tombstone(s->id),
-                         key_of_part(p, KEY_IDX)};
+                         key_of_part(p, KEY_IDX),
+                         key_of_part(p, KEY_LANES)};
     unsigned chunks = s->body.info.chunks;
     link_cmd_script(&s->cmd, SCRIPT_CALL_COMMIT, (unsigned)ARRAY_LEN(keys) + s->scheduled + chunks);
     for (size_t i = 0; i < ARRAY_LEN(keys); i++)

@@ -105,6 +105,8 @@ struct queue {
 };
 
 unsigned queue_link_of(const struct queue *q, unsigned partition);
+/* A link for the keys of an account (key_of_account()): always the same. */
+unsigned account_link(const struct queue *q, const uint8_t digest[32]);
 /* A command for keys of this partition. */
 void queue_cmd_init(struct link_cmd *c, struct queue *q, unsigned partition,
                     void (*done)(struct link_cmd *));

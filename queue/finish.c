@@ -19,6 +19,7 @@
 #include "queue/history.h"
 #include "queue/notice.h"
 #include "queue/schedule.h"
+#include "queue/trace.h"
 #include "relay/sys/base/clock.h"
 #include "relay/sys/base/failpoint.h"
 #include "relay/sys/base/limits.h"
@@ -62,9 +63,10 @@ add_keys(struct link_cmd *c, const struct queue_job *job)
     struct msg_id id = job->message.id;
     unsigned p = job_partition(job)->number;
     struct key keys[] = {
-        key_of_message(id),       key_of_part(p, KEY_INFLIGHT), key_of_queue(p, job_lane(job)),
-        key_of_part(p, KEY_DUE),  key_of_part(p, KEY_OUT),      key_of_part(p, KEY_NDR),
-        key_of_part(p, KEY_STAT), key_of_part(p, KEY_HIST),     key_of_part(p, KEY_LEASE)};
+        key_of_message(id),        key_of_part(p, KEY_INFLIGHT), key_of_queue(p, job_lane(job)),
+        key_of_part(p, KEY_DUE),   key_of_part(p, KEY_OUT),      key_of_part(p, KEY_NDR),
+        key_of_part(p, KEY_STAT),  key_of_part(p, KEY_HIST),     key_of_part(p, KEY_LEASE),
+        key_of_part(p, KEY_LANES), key_of_part(p, KEY_HELD),     key_of_held(p, job_lane(job))};
     link_cmd_script(c, SCRIPT_CALL_FINISH, (unsigned)ARRAY_LEN(keys) + job->body.chunks);
     for (size_t i = 0; i < ARRAY_LEN(keys); i++)
         link_arg(c, key_slice(&keys[i]));
@@ -114,6 +116,56 @@ add_debt(struct queue_finish_state *s)
     buf_fini(&name);
 }
 
+static enum queue_event_kind
+event_of(enum queue_state state)
+{
+    static const enum queue_event_kind KINDS[] = {
+        [QUEUE_QUEUED] = QUEUE_EVENT_DEFERRED,
+        [QUEUE_DEFERRED] = QUEUE_EVENT_DEFERRED,
+        [QUEUE_HELD] = QUEUE_EVENT_HELD,
+        [QUEUE_DELIVERED] = QUEUE_EVENT_SUCCEEDED,
+        [QUEUE_BOUNCED] = QUEUE_EVENT_BOUNCED,
+        [QUEUE_EXPIRED] = QUEUE_EVENT_EXPIRED,
+        [QUEUE_SUPPRESSED] = QUEUE_EVENT_SUPPRESSED,
+        [QUEUE_CANCELLED] = QUEUE_EVENT_CANCELLED,
+    };
+    return KINDS[state];
+}
+
+/* Whether the consumer has found out something about this target. */
+static bool
+is_news(const struct queue_job *job, unsigned i)
+{
+    const struct queue_target *t = &job->delivery.targets[i];
+    const struct job_before *b = &job->before[i];
+    return !job->old[i] && (t->state != b->state || t->attempts != b->attempts ||
+                            (t->reply.n > 0 && t->reply.p != b->reply));
+}
+
+static void
+add_trace(struct queue_finish_state *s)
+{
+    const struct queue_job *job = s->job;
+    const struct queue_delivery *d = &job->delivery;
+    struct trace_record r = {.at_unix_ms = clock_sched_unix_ms(),
+                             .retry_at_unix_ms = s->current->due_unix_ms,
+                             .delivery = d->index,
+                             .attempt = d->attempts};
+    struct trace_writer w;
+    struct buf b;
+    unsigned news = 0;
+    buf_init(&b, QUEUE_TRACE_RECORD_MAX);
+    for (unsigned i = 0; i < d->target_count; i++)
+        news += is_news(job, i);
+    if (news > 0)
+        trace_begin(&w, &b, &r, news);
+    for (unsigned i = 0; i < d->target_count && news > 0; i++)
+        if (is_news(job, i))
+            trace_add(&w, event_of(d->targets[i].state), i, &d->targets[i]);
+    link_arg(&s->cmd, buf_slice(&b));
+    buf_fini(&b);
+}
+
 static void on_finished(struct link_cmd *c);
 
 /* A late fact does not move what somebody else has scheduled. */
@@ -153,6 +205,8 @@ finish_send(struct queue_finish_state *s)
     link_arg_str(c, id);
     link_arg_str(c, job->q->me.hex);
     link_arg_int(c, job_partition(job)->number);
+    link_arg_str(c, record_is_held(s->current) ? "1" : "");
+    add_trace(s);
     link_cmd_start(c);
 }
 

@@ -174,9 +174,15 @@ job_note_old(struct queue_job *job)
 {
     unsigned n = job->delivery.target_count;
     job->old = arena_alloc(&job->arena, n > 0 ? n : 1);
-    for (unsigned i = 0; job->old != NULL && i < n; i++)
-        job->old[i] = queue_state_is_terminal(job->delivery.targets[i].state);
-    return job->old != NULL;
+    job->before = arena_alloc(&job->arena, (n > 0 ? n : 1) * sizeof *job->before);
+    if (job->old == NULL || job->before == NULL)
+        return false;
+    for (unsigned i = 0; i < n; i++) {
+        const struct queue_target *t = &job->delivery.targets[i];
+        job->old[i] = queue_state_is_terminal(t->state);
+        job->before[i] = (struct job_before){t->state, t->attempts, t->reply.p};
+    }
+    return true;
 }
 
 static void

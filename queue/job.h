@@ -27,6 +27,12 @@ enum job_state {
     JOB_STATE_COUNT,
 };
 
+struct job_before {
+    enum queue_state state;
+    uint32_t attempts;
+    const char *reply;
+};
+
 struct queue_job {
     struct queue *q;
     struct sm sm;
@@ -35,7 +41,8 @@ struct queue_job {
     struct queue_delivery delivery; /* message.deliveries */
     struct record_body body;
     struct content content;
-    bool *old; /* per target: terminal before this job */
+    bool *old;                 /* per target: terminal before this job */
+    struct job_before *before; /* per target: as the record was read */
     char member[KEY_MEMBER_MAX + 1];
     size_t member_n;
     struct lane *lane;

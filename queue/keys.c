@@ -8,9 +8,9 @@
 #include "relay/sys/base/limits.h"
 
 static const char *const PARTS[] = {
-    [KEY_LEASE] = "lease", [KEY_DUE] = "due", [KEY_INFLIGHT] = "inflight",
-    [KEY_NDR] = "ndr",     [KEY_OUT] = "out", [KEY_HIST] = "hist",
-    [KEY_STAT] = "stat",   [KEY_BAD] = "bad", [KEY_IDX] = "idx",
+    [KEY_LEASE] = "lease", [KEY_DUE] = "due",     [KEY_INFLIGHT] = "inflight", [KEY_NDR] = "ndr",
+    [KEY_OUT] = "out",     [KEY_HIST] = "hist",   [KEY_STAT] = "stat",         [KEY_BAD] = "bad",
+    [KEY_IDX] = "idx",     [KEY_LANES] = "lanes", [KEY_HELD] = "held",
 };
 
 struct slice
@@ -73,15 +73,39 @@ key_of_idempotency(unsigned partition, const uint8_t digest[32])
     return key_printed(partition, "idem:", hex);
 }
 
-struct key
-key_of_queue(unsigned partition, struct slice lane)
+static struct key
+key_of_lane(unsigned partition, const char *kind, struct slice lane)
 {
-    struct key k = key_printed(partition, "q:", "");
+    struct key k = key_printed(partition, kind, "");
     BUG_ON(k.n + lane.n > sizeof k.text);
     if (lane.n > 0) /* a record that is put away may have none */
         memcpy(k.text + k.n, lane.p, lane.n);
     k.n += lane.n;
     return k;
+}
+
+struct key
+key_of_account(const char *kind, const uint8_t digest[32])
+{
+    struct key k;
+    int n = snprintf(k.text, sizeof k.text, "sp:{a%u}:%s:", digest[0] % 16u, kind);
+    BUG_ON(n < 0 || (size_t)n + 64 >= sizeof k.text);
+    for (size_t i = 0; i < 32; i++)
+        snprintf(k.text + n + 2 * i, 3, "%02x", digest[i]);
+    k.n = (size_t)n + 64;
+    return k;
+}
+
+struct key
+key_of_queue(unsigned partition, struct slice lane)
+{
+    return key_of_lane(partition, "q:", lane);
+}
+
+struct key
+key_of_held(unsigned partition, struct slice lane)
+{
+    return key_of_lane(partition, "h:", lane);
 }
 
 size_t
@@ -120,6 +144,21 @@ key_lane(enum queue_class klass, struct slice next_hop, struct slice tenant, str
     memcpy(out->text + out->n, tenant.p != NULL ? tenant.p : "", tenant.n);
     out->n += tenant.n;
     BUG_ON(out->n > KEY_LANE_MAX);
+    return true;
+}
+
+bool
+key_lane_parse(struct slice lane, enum queue_class *klass, struct slice *next_hop,
+               struct slice *tenant)
+{
+    uint64_t number, n;
+    struct slice rest = lane;
+    if (!slice_to_u64(slice_cut_at(&rest, ':'), &number) || number > QUEUE_BULK ||
+        !slice_to_u64(slice_cut_at(&rest, ':'), &n) || n >= rest.n || rest.p[n] != ':')
+        return false;
+    *klass = (enum queue_class)number;
+    *next_hop = slice_cut(&rest, (size_t)n);
+    *tenant = slice_skip(rest, 1);
     return true;
 }
 

@@ -26,6 +26,8 @@ enum key_part {
     KEY_STAT,
     KEY_BAD,
     KEY_IDX,
+    KEY_LANES,
+    KEY_HELD,
 };
 
 struct key {
@@ -40,6 +42,11 @@ struct key key_of_tombstone(struct msg_id id);
 struct key key_of_chunk(struct msg_id id, unsigned chunk);
 struct key key_of_idempotency(unsigned partition, const uint8_t digest[32]);
 struct key key_of_queue(unsigned partition, struct slice lane);
+struct key key_of_held(unsigned partition, struct slice lane);
+
+/* Of a submitter or of another name, by its digest; the first byte names one of
+ * 16 shards. */
+struct key key_of_account(const char *kind, const uint8_t digest[32]);
 
 /* "<id>.<n>": a delivery in the schedule and in inflight. */
 size_t key_member(struct msg_id id, unsigned n, char out[KEY_MEMBER_MAX + 1]);
@@ -51,6 +58,10 @@ bool key_member_parse(struct slice member, struct msg_id *id, unsigned *n);
  * false when a text is longer than a domain or a tenant may be.
  */
 bool key_lane(enum queue_class klass, struct slice next_hop, struct slice tenant, struct key *out);
+
+/* false: not a lane. The slices point into `lane`. */
+bool key_lane_parse(struct slice lane, enum queue_class *klass, struct slice *next_hop,
+                    struct slice *tenant);
 
 /* SHA-256 of a, NUL, b: names that users choose, where they must not show. */
 void key_digest(struct slice a, struct slice b, uint8_t out[32]);

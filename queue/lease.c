@@ -105,8 +105,8 @@ on_taken(struct link_cmd *c)
 static void
 start_take(struct partition *p)
 {
-    static const enum key_part KEYS[] = {KEY_LEASE, KEY_DUE,  KEY_INFLIGHT,
-                                         KEY_NDR,   KEY_HIST, KEY_STAT};
+    static const enum key_part KEYS[] = {KEY_LEASE, KEY_DUE,  KEY_INFLIGHT, KEY_NDR,
+                                         KEY_HIST,  KEY_STAT, KEY_LANES,    KEY_HELD};
     struct link_cmd *c = &p->lease_cmd;
     queue_cmd_init(c, p->q, p->number, on_taken);
     link_cmd_script(c, SCRIPT_CALL_LEASE_TAKE, ARRAY_LEN(KEYS));

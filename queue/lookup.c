@@ -305,6 +305,7 @@ on_depth(struct link_cmd *c)
         d->scheduled += count_at(c->reply, 1);
         d->inflight += count_at(c->reply, 2);
         d->notices += count_at(c->reply, 3);
+        d->held += count_at(c->reply, 4);
     }
     if (s->pending > 0)
         return;

@@ -11,8 +11,8 @@ struct reading {
     bool full;
 };
 
-static struct slice
-field_value(const struct redisReply *hash, const char *name)
+struct slice
+message_field(const struct redisReply *hash, const char *name)
 {
     for (size_t i = 0; i + 1 < resp_count(hash); i += 2)
         if (resp_is(resp_at(hash, i), name))
@@ -86,7 +86,7 @@ message_read(const struct redisReply *hash, struct arena *a, struct queue_messag
     struct slice record;
     if (resp_count(hash) == 0)
         return MESSAGE_ABSENT;
-    if (!arena_copy(a, field_value(hash, "r"), &record))
+    if (!arena_copy(a, message_field(hash, "r"), &record))
         return MESSAGE_TOO_LARGE;
     *m = (struct queue_message){0};
     if (!record_read_message(record, m, body))

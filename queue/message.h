@@ -8,6 +8,9 @@
 #include "queue/core.h"
 #include "queue/record.h"
 
+/* A field of such a hash; empty when it is not there. */
+struct slice message_field(const struct redisReply *hash, const char *name);
+
 enum message_read { MESSAGE_OK, MESSAGE_ABSENT, MESSAGE_BROKEN, MESSAGE_TOO_LARGE };
 
 /* hash: the reply to HGETALL. Everything is copied into the arena. */

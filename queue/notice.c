@@ -480,7 +480,8 @@ add_keys(struct queue_notice_state *s)
                          key_of_part(p, KEY_DUE),
                          m != NULL ? key_of_message(id) : key_of_tombstone(id),
                          key_of_queue(p, key_slice(&s->lane)),
-                         key_of_part(p, KEY_IDX)};
+                         key_of_part(p, KEY_IDX),
+                         key_of_part(p, KEY_LANES)};
     link_cmd_script(&s->cmd, SCRIPT_CALL_NOTICE,
                     (unsigned)ARRAY_LEN(keys) + chunks + n->info.chunks);
     for (size_t i = 0; i < ARRAY_LEN(keys); i++)

@@ -31,7 +31,8 @@ on_done(struct link_cmd *c)
 static void
 add_keys(struct link_cmd *c, const struct partition *p, struct slice lane)
 {
-    static const enum key_part REST[] = {KEY_DUE, KEY_INFLIGHT, KEY_NDR, KEY_STAT, KEY_OUT};
+    static const enum key_part REST[] = {KEY_DUE,  KEY_INFLIGHT, KEY_NDR,
+                                         KEY_STAT, KEY_OUT,      KEY_LANES};
     struct key bad = key_of_part(p->number, KEY_BAD);
     struct key queue = key_of_queue(p->number, lane);
     link_arg(c, key_slice(&bad));
@@ -53,7 +54,7 @@ quarantine_entry(struct partition *p, struct slice name, struct slice record, st
     event_describe(&x->event, "queue.quarantined", name);
     queue_cmd_init(&x->cmd, p->q, p->number, on_done);
     x->cmd.sticky = true;
-    link_cmd_script(&x->cmd, SCRIPT_CALL_QUARANTINE, 7);
+    link_cmd_script(&x->cmd, SCRIPT_CALL_QUARANTINE, 8);
     add_keys(&x->cmd, p, lane);
     link_arg(&x->cmd, name);
     link_arg(&x->cmd, record);

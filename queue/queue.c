@@ -107,6 +107,12 @@ queue_link_of(const struct queue *q, unsigned partition)
     return partition % link_count(q->links);
 }
 
+unsigned
+account_link(const struct queue *q, const uint8_t digest[32])
+{
+    return link_up_near(q->links, digest[0] % link_count(q->links));
+}
+
 void
 queue_cmd_init(struct link_cmd *c, struct queue *q, unsigned partition,
                void (*done)(struct link_cmd *))

@@ -317,6 +317,7 @@ void queue_suppression_place(struct slice tenant, struct slice address, struct b
 struct queue_depth {
     uint64_t live_messages; /* accepted and not finished */
     uint64_t scheduled, inflight, notices;
+    uint64_t held; /* deliveries with a held target */
 };
 struct queue_depth_op {
     void (*done)(struct queue_depth_op *op);

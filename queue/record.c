@@ -214,6 +214,15 @@ record_is_finished(const struct queue_delivery *d)
 }
 
 bool
+record_is_held(const struct queue_delivery *d)
+{
+    for (unsigned i = 0; i < d->target_count; i++)
+        if (d->targets[i].state == QUEUE_HELD)
+            return true;
+    return false;
+}
+
+bool
 record_is_schedulable(const struct queue_delivery *d)
 {
     for (unsigned i = 0; i < d->target_count; i++)
@@ -222,24 +231,28 @@ record_is_schedulable(const struct queue_delivery *d)
     return false;
 }
 
-/* ---- attempt: version, id, owner, epoch, revision, started ----------------- */
+/* ---- attempt: version, id, owner, epoch, revision, started; from version 2 the
+ *      lane, up to the end ---------------------------------------------------- */
 
 bool
 record_add_attempt(struct buf *b, const struct record_attempt *a)
 {
-    return add_u8(b, RECORD_VERSION) && buf_add(b, slice_from(a->id, sizeof a->id)) &&
+    return add_u8(b, RECORD_ATTEMPT_VERSION) && buf_add(b, slice_from(a->id, sizeof a->id)) &&
            buf_add(b, slice_from(a->owner, sizeof a->owner)) && frame_add_u64(b, a->epoch) &&
-           frame_add_u64(b, a->revision) && add_time(b, a->started_unix_ms);
+           frame_add_u64(b, a->revision) && add_time(b, a->started_unix_ms) && buf_add(b, a->lane);
 }
 
 bool
 record_read_attempt(struct slice rec, struct record_attempt *a)
 {
     struct record_attempt out;
-    bool ok = cut_version(&rec) && cut_fixed(&rec, out.id, sizeof out.id) &&
+    unsigned version;
+    bool ok = cut_below(&rec, RECORD_ATTEMPT_VERSION + 1, &version) && version > 0 &&
+              cut_fixed(&rec, out.id, sizeof out.id) &&
               cut_fixed(&rec, out.owner, sizeof out.owner) && frame_cut_u64(&rec, &out.epoch) &&
               frame_cut_u64(&rec, &out.revision) && cut_time(&rec, &out.started_unix_ms) &&
-              rec.n == 0;
+              rec.n <= (version == 1 ? 0 : RECORD_ATTEMPT_MAX - RECORD_ATTEMPT_BYTES);
+    out.lane = rec;
     if (ok)
         *a = out;
     return ok;

@@ -17,6 +17,7 @@
 enum {
     RECORD_VERSION = 1,
     RECORD_MESSAGE_VERSION = 2, /* 1 had no submitter and is still read */
+    RECORD_ATTEMPT_VERSION = 2, /* 1 had no lane and is still read */
     RECORD_REVISION_BYTES = 8,
     RECORD_ATTEMPT_ID_BYTES = 16,
 };
@@ -44,6 +45,8 @@ void record_put_revision(uint64_t revision, char out[RECORD_REVISION_BYTES]);
 
 /* Every target is in a terminal state. */
 bool record_is_finished(const struct queue_delivery *d);
+/* Some target is held. */
+bool record_is_held(const struct queue_delivery *d);
 /* Some target wants another attempt (queued or deferred: not held). */
 bool record_is_schedulable(const struct queue_delivery *d);
 
@@ -53,8 +56,12 @@ struct record_attempt {
     uint8_t owner[QUEUE_OWNER_BYTES];
     uint64_t epoch, revision;
     int64_t started_unix_ms;
+    struct slice lane; /* of its delivery; empty in records of version 1 */
 };
-enum { RECORD_ATTEMPT_BYTES = 1 + RECORD_ATTEMPT_ID_BYTES + QUEUE_OWNER_BYTES + 3 * 8 };
+enum {
+    RECORD_ATTEMPT_BYTES = 1 + RECORD_ATTEMPT_ID_BYTES + QUEUE_OWNER_BYTES + 3 * 8, /* then lane */
+    RECORD_ATTEMPT_MAX = RECORD_ATTEMPT_BYTES + 640,
+};
 bool record_add_attempt(struct buf *b, const struct record_attempt *a);
 bool record_read_attempt(struct slice rec, struct record_attempt *a);
 

@@ -16,6 +16,7 @@
 #include "queue/lease.h"
 #include "queue/quarantine.h"
 #include "queue/schedule.h"
+#include "queue/trace.h"
 #include "relay/sys/base/clock.h"
 #include "relay/sys/base/failpoint.h"
 #include "relay/sys/base/limits.h"
@@ -35,7 +36,7 @@ struct entry {
     struct link_cmd cmd;
     struct msg_id id;
     unsigned index;
-    struct buf member, attempt, event;
+    struct buf member, attempt, event, trace;
     int64_t due_unix_ms; /* 0: held */
     bool poison;
 };
@@ -70,6 +71,7 @@ entry_free(struct entry *e)
     buf_fini(&e->member);
     buf_fini(&e->attempt);
     buf_fini(&e->event);
+    buf_fini(&e->trace);
     free(e);
 }
 
@@ -118,6 +120,13 @@ entry_judge(struct entry *e, struct queue_delivery *d)
     d->crashes++;
     e->poison = d->crashes >= QUEUE_CRASHES_MAX;
     bool hold = e->poison || e->p->q->cfg.hold_uncertain;
+    struct trace_record r = {.at_unix_ms = clock_sched_unix_ms(),
+                             .retry_at_unix_ms = hold ? 0 : clock_sched_unix_ms(),
+                             .delivery = e->index,
+                             .attempt = d->attempts};
+    struct trace_writer w;
+    buf_clear(&e->trace);
+    trace_begin(&w, &e->trace, &r, d->target_count);
     for (unsigned i = 0; i < d->target_count; i++) {
         struct queue_target *t = &d->targets[i];
         if (queue_state_is_terminal(t->state) || t->state == QUEUE_HELD)
@@ -125,6 +134,8 @@ entry_judge(struct entry *e, struct queue_delivery *d)
         t->attempts++;
         t->uncertain = true;
         t->state = hold ? QUEUE_HELD : QUEUE_DEFERRED;
+        struct queue_target silent = {.uncertain = true}; /* the reply is of an attempt before */
+        trace_add(&w, hold ? QUEUE_EVENT_HELD : QUEUE_EVENT_DEFERRED, i, &silent);
     }
     e->due_unix_ms = record_is_schedulable(d) ? clock_sched_unix_ms() : 0;
     d->due_unix_ms = e->due_unix_ms;
@@ -140,7 +151,8 @@ add_recover_keys(struct link_cmd *c, const struct entry *e, struct slice lane)
     struct key keys[] = {key_of_part(p, KEY_LEASE),    key_of_message(e->id),
                          key_of_part(p, KEY_INFLIGHT), key_of_queue(p, lane),
                          key_of_part(p, KEY_DUE),      key_of_part(p, KEY_OUT),
-                         key_of_part(p, KEY_STAT)};
+                         key_of_part(p, KEY_STAT),     key_of_part(p, KEY_LANES),
+                         key_of_part(p, KEY_HELD),     key_of_held(p, lane)};
     link_cmd_script(c, SCRIPT_CALL_RECOVER, ARRAY_LEN(keys));
     for (size_t i = 0; i < ARRAY_LEN(keys); i++)
         link_arg(c, key_slice(&keys[i]));
@@ -170,6 +182,9 @@ entry_write(struct entry *e, const struct queue_delivery *d, struct slice lane)
         link_arg_str(c, "");
     link_arg(c, lane);
     link_arg(c, buf_slice(&e->event));
+    link_arg_str(c, record_is_held(d) ? "1" : "");
+    link_arg_int(c, clock_sched_unix_ms());
+    link_arg(c, buf_slice(&e->trace));
     buf_fini(&record);
     link_cmd_start(c);
 }
@@ -230,8 +245,9 @@ entry_start(struct partition *p, struct slice member, struct slice attempt)
     BUG_ON(e == NULL);
     e->p = p;
     buf_init(&e->member, KEY_MEMBER_MAX);
-    buf_init(&e->attempt, RECORD_ATTEMPT_BYTES);
+    buf_init(&e->attempt, RECORD_ATTEMPT_MAX);
     buf_init(&e->event, KEY_BYTES_MAX);
+    buf_init(&e->trace, QUEUE_TRACE_RECORD_MAX);
     buf_add(&e->member, member);
     buf_add(&e->attempt, attempt);
     key_member_parse(member, &e->id, &e->index);

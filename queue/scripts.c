@@ -17,6 +17,7 @@ static const struct {
     [SCRIPT_CALL_UNINTEND] = {"unintend", SCRIPT_UNINTEND},
     [SCRIPT_CALL_FINISH] = {"finish", SCRIPT_FINISH},
     [SCRIPT_CALL_RECOVER] = {"recover", SCRIPT_RECOVER},
+    [SCRIPT_CALL_ACT] = {"act", SCRIPT_ACT},
     [SCRIPT_CALL_NOTICE] = {"notice", SCRIPT_NOTICE},
     [SCRIPT_CALL_LEASE_TAKE] = {"lease-take", SCRIPT_LEASE_TAKE},
     [SCRIPT_CALL_LEASE_RENEW] = {"lease-renew", SCRIPT_LEASE_RENEW},
@@ -24,7 +25,12 @@ static const struct {
     [SCRIPT_CALL_QUARANTINE] = {"quarantine", SCRIPT_QUARANTINE},
     [SCRIPT_CALL_TRIM] = {"trim", SCRIPT_TRIM},
     [SCRIPT_CALL_DEPTH] = {"depth", SCRIPT_DEPTH},
+    [SCRIPT_CALL_LANES] = {"lanes", SCRIPT_LANES},
+    [SCRIPT_CALL_SHAPE] = {"shape", SCRIPT_SHAPE},
     [SCRIPT_CALL_DATASET] = {"dataset", SCRIPT_DATASET},
+    [SCRIPT_CALL_ALLOW] = {"allow", SCRIPT_ALLOW},
+    [SCRIPT_CALL_ALLOW_BACK] = {"allow-back", SCRIPT_ALLOW_BACK},
+    [SCRIPT_CALL_GUARD] = {"guard", SCRIPT_GUARD},
 };
 
 static void

@@ -1,9 +1,9 @@
 /*
  * One connection.
  *
- * Happy path: input begins a request (HEAD), the head is cut and checked, the
- * body is read (BODY), the route's handler works (WORK) and answers, and the
- * connection is idle again; what was sent ahead is looked at then.
+ * Happy path: TLS first where the listener has it (HANDSHAKE); input begins a request (HEAD), the
+ * head is cut and checked, the body is read (BODY), the route's handler works (WORK) and answers,
+ * and the connection is idle again; what was sent ahead is looked at then.
  *
  * Ways it ends: the client closes (its request is then gone), the time limit of
  * the state passes, an answer says "Connection: close", or the server drains.
@@ -23,6 +23,9 @@
 enum { LINGER_QUIET_MS = 1000 };
 
 static const struct sm_row ROWS[CONN_STATES] = {
+    [CONN_HANDSHAKE] = {.name = "handshake",
+                        .doing = "waiting for the TLS handshake",
+                        .next = SM_TO(CONN_IDLE) | SM_TO(CONN_CLOSING)},
     [CONN_IDLE] = {.name = "idle",
                    .doing = "waiting for a request",
                    .next = SM_TO(CONN_HEAD) | SM_TO(CONN_CLOSING),
@@ -146,6 +149,8 @@ check_host(struct http_connection *c)
     case HOST_OURS:
         return true;
     case HOST_FOREIGN:
+        if (c->from->tls != NULL)
+            return true;
         refuse(c, 421, "misdirected_request", "this server does not answer for that Host");
         return false;
     default:
@@ -380,9 +385,23 @@ on_end(struct stream_user *u, const struct err *why)
     connection_close(container_of(u, struct http_connection, user));
 }
 
+static void
+on_tls(struct tls_op *op)
+{
+    struct http_connection *c = container_of(op, struct http_connection, tls);
+    if (op->err.code != ERR_NONE) {
+        stream_abort(c->stream);
+        destroy(c);
+        return;
+    }
+    sm_move(&c->sm, CONN_IDLE);
+    deferred_schedule(&c->pump);
+}
+
 void
 connection_new(struct http_server *s, const struct http_listener *from, struct stream *stream)
 {
+    bool tls = from->tls != NULL;
     struct http_connection *c = calloc(1, sizeof *c);
     BUG_ON(c == NULL);
     c->server = s;
@@ -390,11 +409,15 @@ connection_new(struct http_server *s, const struct http_listener *from, struct s
     c->stream = stream;
     c->user = (struct stream_user){.on_input = on_input, .on_end = on_end, .on_drain = on_drain};
     list_node_init(&c->node);
-    list_push(&s->idle, &c->node);
+    list_push(&s->idle, &c->node); /* one that only shakes hands makes room too */
     s->connections++;
-    sm_init(&c->sm, ROWS, CONN_STATES, CONN_IDLE, on_move);
+    sm_init(&c->sm, ROWS, CONN_STATES, tls ? CONN_HANDSHAKE : CONN_IDLE, on_move);
     timer_init(&c->timer, s->loop, on_timeout);
-    timer_start(&c->timer, clock_scaled_ms(HTTP_IDLE_TIMEOUT_MS));
     deferred_init(&c->pump, s->loop, on_pump);
     stream_set_user(stream, &c->user);
+    if (tls)
+        stream_start_tls(stream, &c->tls, from->tls, SLICE_NONE,
+                         clock_scaled_ms(HTTP_TLS_TIMEOUT_MS), on_tls);
+    else
+        timer_start(&c->timer, clock_scaled_ms(HTTP_IDLE_TIMEOUT_MS));
 }

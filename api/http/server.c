@@ -51,7 +51,7 @@ on_accept(void *owner, struct stream *stream)
 }
 
 static int
-listen_on(struct http_server *s, int fd, bool control, const struct net_proxies *proxies,
+listen_on(struct http_server *s, int fd, struct http_listener as, const struct net_proxies *proxies,
           struct err *err)
 {
     if (s->listener_count == LISTENERS_MAX) {
@@ -59,7 +59,8 @@ listen_on(struct http_server *s, int fd, bool control, const struct net_proxies 
         return err_set(err, ERR_FULL, "http: more than %d listeners", LISTENERS_MAX);
     }
     struct http_listener *l = &s->listeners[s->listener_count];
-    *l = (struct http_listener){.server = s, .control = control};
+    *l = as;
+    l->server = s;
     if (net_bound_address(fd, &l->bound, err) != 0) {
         close(fd);
         return err_context(err, "http");
@@ -76,13 +77,21 @@ int
 http_server_listen(struct http_server *s, int fd, const struct net_proxies *proxies,
                    struct err *err)
 {
-    return listen_on(s, fd, false, proxies, err);
+    return listen_on(s, fd, (struct http_listener){.tls = NULL}, proxies, err);
+}
+
+int
+http_server_listen_tls(struct http_server *s, int fd, const struct net_proxies *proxies,
+                       struct tls_context *tls, struct err *err)
+{
+    BUG_ON(tls == NULL);
+    return listen_on(s, fd, (struct http_listener){.tls = tls}, proxies, err);
 }
 
 int
 http_server_listen_control(struct http_server *s, int fd, struct err *err)
 {
-    return listen_on(s, fd, true, NULL, err);
+    return listen_on(s, fd, (struct http_listener){.control = true}, NULL, err);
 }
 
 static void

@@ -27,6 +27,7 @@
 struct http_server;
 struct http_connection;
 struct net_proxies;
+struct tls_context;
 
 struct http_request {
     struct head head;
@@ -37,7 +38,7 @@ struct http_request {
     bool peer_is_loopback;
     struct net_address peer;
     /* An operator asks: no key is needed and nothing is another tenant's. Set for
-     * what comes by the control socket; later perhaps by the route's admit. */
+     * what comes by the control socket, else by the route's admit. */
     bool admin;
     int64_t peer_uid; /* who that is on this machine; -1: not known */
     const struct http_route *route;
@@ -81,6 +82,11 @@ struct http_server *http_server_new(struct loop *l, const struct http_server_con
 /* Takes the listening descriptor over. proxies: as for listener_trust_proxies(). */
 int http_server_listen(struct http_server *s, int fd, const struct net_proxies *proxies,
                        struct err *err);
+/* The same with TLS from the first byte; `tls` must outlive the server. Any
+ * Host is answered there: a browser that was lured here by another name does not
+ * get past our certificate. */
+int http_server_listen_tls(struct http_server *s, int fd, const struct net_proxies *proxies,
+                           struct tls_context *tls, struct err *err);
 /* The same for the control socket, a unix socket that only operators can open:
  * its requests are `admin`, and their Host is not looked at. */
 int http_server_listen_control(struct http_server *s, int fd, struct err *err);

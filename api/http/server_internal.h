@@ -14,7 +14,8 @@ struct http_listener {
     struct http_server *server;
     struct listener *listener;
     struct net_address bound;
-    bool control; /* http_server_listen_control() */
+    bool control;            /* http_server_listen_control() */
+    struct tls_context *tls; /* NULL: without */
 };
 
 struct http_server {
@@ -22,7 +23,7 @@ struct http_server {
     struct http_server_config cfg;
     struct http_listener listeners[LISTENERS_MAX];
     unsigned listener_count;
-    struct list idle;   /* connections in CONN_IDLE, longest first */
+    struct list idle;   /* connections in CONN_HANDSHAKE and CONN_IDLE, longest first */
     struct list active; /* all others */
     unsigned connections;
     unsigned requests; /* begun and not answered, with or without a connection */
@@ -32,6 +33,7 @@ struct http_server {
 
 /* The states of a connection; rows in connection.c. */
 enum conn_state {
+    CONN_HANDSHAKE,
     CONN_IDLE,
     CONN_HEAD,
     CONN_BODY,
@@ -51,6 +53,7 @@ struct http_connection {
     struct sm sm;
     struct timer timer;
     struct deferred pump;
+    struct tls_op tls;
     size_t scanned;     /* head_cut() */
     uint64_t body_left; /* BODY_LENGTH */
     struct chunked chunked;

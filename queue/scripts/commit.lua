@@ -2,7 +2,7 @@
 -- Publishes a message: all of its deliveries or none. Refused by Redis itself
 -- when memory is short (no flags).
 -- KEYS 1 tombstone 2 message 3 stat 4 due 5 lease 6 hist 7 idempotency (or the
---      tombstone once more) 8 index then nq queues, then nc chunks
+--      tombstone once more) 8 index 9 lanes then nq queues, then nc chunks
 -- ARGV 1 dataset 2 id 3 owner 4 partition 5 now 6 left 7 nq 8 nc 9 digest
 --      ('' without a key) 10 ttl ms 11 message record 12 properties
 --      13 deliveries, then that many records, then per queue: member, due, lane
@@ -17,15 +17,15 @@ if ARGV[9] ~= '' then
   if old and string.sub(old, 37) == ARGV[9] then return {'REPLAYED', string.sub(old, 1, 36)} end
   if old then return {'CONFLICT'} end
 end
-for i = 9 + nq, 8 + nq + nc do
+for i = 10 + nq, 9 + nq + nc do
   if call('EXISTS', KEYS[i]) == 0 then return {'CHUNK'} end
 end
 -- A wrong type must show before the first write.
-for i = 8, 8 + nq do call('ZCARD', KEYS[i]) end
+for i = 8, 9 + nq do call('ZCARD', KEYS[i]) end
 call('ZCARD', KEYS[4])
 call('ZCARD', KEYS[6])
 call('HLEN', KEYS[5])
-for i = 9 + nq, 8 + nq + nc do
+for i = 10 + nq, 9 + nq + nc do
   if left > 0 then call('PERSIST', KEYS[i]) else call('UNLINK', KEYS[i]) end
 end
 local size = #ARGV[11] + 512 + index_bytes(ARGV[12])
@@ -37,9 +37,10 @@ for i = 1, nd do
 end
 call('HSET', KEYS[2], 'hs', size)
 call('HSET', KEYS[3], 'u', ARGV[1])
+local S = {due = KEYS[4], lanes = KEYS[9], stat = KEYS[3]}
 for i = 1, nq do
   local a = 13 + nd + 3 * (i - 1)
-  schedule(KEYS[8 + i], KEYS[4], KEYS[3], ARGV[a + 3], ARGV[a + 1], ARGV[a + 2])
+  schedule(S, KEYS[9 + i], ARGV[a + 3], ARGV[a + 1], ARGV[a + 2])
 end
 if ARGV[9] ~= '' then call('SET', KEYS[7], ARGV[2] .. ARGV[9], 'PX', ARGV[10]) end
 if left > 0 then

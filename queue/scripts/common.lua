@@ -1,22 +1,72 @@
 -- Helpers in front of every script. Records: byte 1 version; a delivery has its
 -- revision in bytes 2 to 9 and "finished" in byte 10; an attempt has its id in
--- bytes 2 to 17, a message in bytes 4 to 19.
+-- bytes 2 to 17, a message in bytes 4 to 19. S names the collections of the
+-- partition that a script has: due, lanes, held, stat.
 local call = redis.call
 local function revision(rec) return string.sub(rec, 2, 9) end
 local function finished(rec) return string.byte(rec, 10) == 1 end
 local function attempt_id(rec) return string.sub(rec, 2, 17) end
--- Puts a queue's earliest due time into the index; drops an empty queue from it.
-local function index(queue, due, lane)
+-- Notes a queue's earliest due time and its length; an empty one is in neither.
+local function note_queue(S, queue, lane)
   local first = call('ZRANGE', queue, 0, 0, 'WITHSCORES')
-  if first[2] then call('ZADD', due, first[2], lane) else call('ZREM', due, lane) end
+  if first[2] then
+    call('ZADD', S.due, first[2], lane)
+    call('ZADD', S.lanes, call('ZCARD', queue), lane)
+  else
+    call('ZREM', S.due, lane)
+    call('ZREM', S.lanes, lane)
+  end
 end
-local function schedule(queue, due, stat, lane, member, at)
-  if call('ZADD', queue, at, member) == 1 then call('HINCRBY', stat, 'sched', 1) end
-  index(queue, due, lane)
+local function schedule(S, queue, lane, member, at)
+  if call('ZADD', queue, at, member) == 1 then call('HINCRBY', S.stat, 'sched', 1) end
+  note_queue(S, queue, lane)
 end
-local function unschedule(queue, due, stat, lane, member)
-  if call('ZREM', queue, member) == 1 then call('HINCRBY', stat, 'sched', -1) end
-  index(queue, due, lane)
+local function unschedule(S, queue, lane, member)
+  if call('ZREM', queue, member) == 1 then call('HINCRBY', S.stat, 'sched', -1) end
+  note_queue(S, queue, lane)
+end
+-- Notes whether some target of a delivery is held, by lane.
+local function note_held(S, queue, lane, member, now, held)
+  if held then
+    if call('ZADD', queue, 'NX', now, member) == 0 then return end
+    call('HINCRBY', S.stat, 'held', 1)
+  else
+    if call('ZREM', queue, member) == 0 then return end
+    call('HINCRBY', S.stat, 'held', -1)
+  end
+  local n = call('ZCARD', queue)
+  if n > 0 then call('ZADD', S.held, n, lane) else call('ZREM', S.held, lane) end
+end
+-- A message's hash grows: the history's account must know when it is in there.
+local function grow(message, S, bytes)
+  call('HINCRBY', message, 'hs', bytes)
+  if tonumber(call('HGET', message, 'left') or 0) <= 0 then
+    call('HINCRBY', S.stat, 'hbytes', bytes)
+  end
+end
+-- The trace: records, each behind its length in four bytes. The first two stay,
+-- behind them the oldest go when there is no room; 'td' counts them.
+local TRACE_MAX, TRACE_FIRST = 32768, 2
+local function trace_next(t, at)
+  if at + 3 > #t then return #t + 1 end
+  return math.min(at + 4 + struct.unpack('>I4', t, at), #t + 1)
+end
+local function add_trace(message, S, event)
+  if event == '' then return end
+  local old = call('HGET', message, 'tr') or ''
+  local t = old .. struct.pack('>I4', #event) .. event
+  local from = 1
+  for _ = 1, TRACE_FIRST do from = trace_next(old, from) end
+  local to, dropped = from, 0
+  while #t - (to - from) > TRACE_MAX and to <= #old do
+    to, dropped = trace_next(old, to), dropped + 1
+  end
+  if dropped > 0 then
+    t = string.sub(t, 1, from - 1) .. string.sub(t, to)
+    call('HINCRBY', message, 'td', dropped)
+  end
+  call('HSET', message, 'tr', t)
+  grow(message, S, #t - #old)
 end
 -- Tells the lease's owner that somebody else changed its schedule.
 local function tell_owner(lease, stat, me, partition)

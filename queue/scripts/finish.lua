@@ -4,11 +4,12 @@
 --   attempt  an intent preceded it and must still stand
 --   direct   no attempt was made (expired, cancelled): nothing may be in flight
 --   merged   the caller joined its facts to the record that it was shown
--- KEYS 1 message 2 inflight 3 queue 4 due 5 out 6 ndr 7 stat 8 hist 9 lease, then
---      the chunks
+-- KEYS 1 message 2 inflight 3 queue 4 due 5 out 6 ndr 7 stat 8 hist 9 lease
+--      10 lanes 11 held 12 held queue, then the chunks
 -- ARGV 1 member 2 delivery number 3 attempt id 4 expected revision 5 record
 --      6 mode 7 due ('': not to be scheduled) 8 lane 9 event ('': none)
 --      10 debt field 11 debt ('': none) 12 now 13 id 14 owner 15 partition
+--      16 held ('': none) 17 trace ('': none)
 local attempt = call('HGET', KEYS[2], ARGV[1])
 local mine = attempt and attempt_id(attempt) == ARGV[3]
 local rec = call('HGET', KEYS[1], 'd' .. ARGV[2])
@@ -28,15 +29,18 @@ local other = attempt and not mine
 if mine then call('HDEL', KEYS[2], ARGV[1]) end
 call('HSET', KEYS[1], 'd' .. ARGV[2], ARGV[5],
      'a' .. ARGV[2], string.sub(ARGV[3] .. known, 1, 64))
-call('HINCRBY', KEYS[1], 'hs', #ARGV[5] - #rec)
+local S = {due = KEYS[4], lanes = KEYS[10], held = KEYS[11], stat = KEYS[7]}
+grow(KEYS[1], S, #ARGV[5] - #rec)
+add_trace(KEYS[1], S, ARGV[17])
+note_held(S, KEYS[12], ARGV[8], ARGV[1], ARGV[12], ARGV[16] ~= '')
 local left = 0
 if finished(ARGV[5]) then
-  unschedule(KEYS[3], KEYS[4], KEYS[7], ARGV[8], ARGV[1])
+  unschedule(S, KEYS[3], ARGV[8], ARGV[1])
   if not finished(rec) then left = -1 end
 elseif ARGV[7] == '' then
-  unschedule(KEYS[3], KEYS[4], KEYS[7], ARGV[8], ARGV[1])
+  unschedule(S, KEYS[3], ARGV[8], ARGV[1])
 elseif not other and (ARGV[6] ~= 'merged' or not call('ZSCORE', KEYS[3], ARGV[1])) then
-  schedule(KEYS[3], KEYS[4], KEYS[7], ARGV[8], ARGV[1], ARGV[7])
+  schedule(S, KEYS[3], ARGV[8], ARGV[1], ARGV[7])
 end
 if ARGV[11] ~= '' then
   call('HSET', KEYS[6], ARGV[10], ARGV[11])
@@ -44,6 +48,6 @@ if ARGV[11] ~= '' then
 end
 local event = ''
 if ARGV[9] ~= '' then event = call('XADD', KEYS[5], '*', 'e', ARGV[9]) end
-add_left(KEYS[1], left, KEYS[7], KEYS[8], ARGV[12], ARGV[13], 10, #KEYS - 9)
+add_left(KEYS[1], left, KEYS[7], KEYS[8], ARGV[12], ARGV[13], 13, #KEYS - 12)
 tell_owner(KEYS[9], KEYS[7], ARGV[14], ARGV[15])
 return {'OK', event, history(KEYS[7])}

@@ -2,6 +2,10 @@
  * Who may submit. Passwords are crypt(5) hashes, verified on the work pool and
  * remembered for some minutes under a keyed hash; API keys are random and found
  * by SHA-256. A failed and an unknown user cost the same time.
+ *
+ * An API key is a password too, under any user name that is not another
+ * credential's: what it is configured for in many clients has one field for a
+ * key and one for a name that they want filled.
  */
 #ifndef STAGEPOST_ACCEPT_CREDENTIAL_H
 #define STAGEPOST_ACCEPT_CREDENTIAL_H
@@ -9,34 +13,53 @@
 #include "relay/sys/base/slice.h"
 #include "relay/sys/config/config.h"
 #include "relay/sys/net/loop.h"
+#include "relay/sys/net/stream.h"
 
 struct credentials;
+struct queue;
 
 struct credentials *credentials_new(struct loop *l, const struct config *c);
+/* From now on failures are counted there, by network and by account, and who has
+ * failed too often has to wait. Not in development mode. */
+void credentials_use_queue(struct credentials *cs, struct queue *q);
 void credentials_free(struct credentials *cs);
+
+/* Which of its secrets somebody has shown: SHA-256 of the stored hash. */
+struct credential_proof {
+    uint8_t digest[32];
+};
 
 struct credential_check_op {
     void (*done)(struct credential_check_op *op);
+    const struct net_address *from; /* in: the client, copied; NULL: not known */
     enum credential_result {
         CREDENTIAL_OK,
         CREDENTIAL_WRONG,
-        CREDENTIAL_BUSY, /* too many hashes under way: 454 4.7.0 */
+        CREDENTIAL_BUSY, /* too many hashes under way, or nobody counts failures: 454 4.7.0 */
+        CREDENTIAL_WAIT, /* too many failures; wait_s */
     } result;
+    unsigned wait_s;                            /* out */
     const struct config_credential *credential; /* out, when OK */
+    struct credential_proof proof;              /* out, when OK */
     struct credential_check_state *state;
 };
-/* user and password are copied and wiped when done. */
+/* user and password are copied and wiped when done. WRONG, too, where the right
+ * password may not be used: from another network, or expired. */
 void credential_check_start(struct credential_check_op *op, struct credentials *cs,
                             struct slice user, struct slice password);
 void credential_check_cancel(struct credential_check_op *op);
 
 /* What an earlier answer is in the configuration in force; NULL: it was removed,
- * or has another password now. */
+ * has expired, or the secret that was shown is none of its any more. */
 const struct config_credential *credential_renew(const struct credentials *cs,
-                                                 const struct config_credential *old);
+                                                 const struct config_credential *old,
+                                                 const struct credential_proof *proof,
+                                                 const struct net_address *from);
 
-/* NULL when no credential has this key. Constant time for a given length. */
-const struct config_credential *credential_by_key(const struct credentials *cs, struct slice key);
+/* NULL when no credential has this key, or it may not be used now or from there.
+ * Constant time for a given length. */
+const struct config_credential *credential_by_key(const struct credentials *cs, struct slice key,
+                                                  const struct net_address *from);
 /* By user name alone, for an operator who needs no password; NULL: none. */
 const struct config_credential *credential_by_user(const struct credentials *cs, struct slice user);
 

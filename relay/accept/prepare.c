@@ -108,16 +108,22 @@ check_body(struct work *w, struct slice body)
 
 /* ---- senders ------------------------------------------------------------ */
 
+/* The domain is the end of the address. */
 static bool
-canonical_domain(struct work *w, const struct mailbox *m, struct slice *out)
+canonical_sender(struct work *w, const struct mailbox *m, struct slice *address,
+                 struct slice *domain)
 {
     struct buf b;
-    buf_init(&b, ADDRESS_PATH_MAX);
+    buf_init(&b, ADDRESS_CANONICAL_MAX);
     bool ok = domain_add_canonical(m->domain, &b);
-    if (!ok)
-        refuse_content(w, "an address of the sender has no valid domain");
-    else if (!arena_copy(w->arena, buf_slice(&b), out))
+    size_t domain_bytes = b.len;
+    buf_clear(&b);
+    if (!ok || !address_format_canonical(m, &b))
+        ok = refuse_content(w, "an address of the sender has no valid domain");
+    else if (!arena_copy(w->arena, buf_slice(&b), address))
         ok = refuse_budget(w);
+    else
+        *domain = slice_skip(*address, address->n - domain_bytes);
     buf_fini(&b);
     return ok;
 }
@@ -144,20 +150,30 @@ parse_senders(struct work *w, struct slice value, struct address_list *list)
     return refuse_content(w, "From or Sender is not a valid list of addresses");
 }
 
-/* Grows the list by one field's mailboxes. The old array stays in the arena:
- * sender fields are few, but Resent-From may be repeated. */
 static bool
-add_sender_domains(struct work *w, const struct address_list *list)
+grow(struct work *w, struct slice **list, unsigned old, size_t more)
 {
-    struct prepared *out = w->out;
-    struct slice *v = arena_alloc(w->arena, (out->sender_count + list->n) * sizeof *v);
+    struct slice *v = arena_alloc(w->arena, (old + more) * sizeof *v);
     if (v == NULL)
         return refuse_budget(w);
-    if (out->sender_count > 0)
-        memcpy(v, out->sender_domains, out->sender_count * sizeof *v);
-    out->sender_domains = v;
-    for (size_t i = 0; i < list->n; i++)
-        if (!canonical_domain(w, &list->v[i], &v[out->sender_count++]))
+    if (old > 0)
+        memcpy(v, *list, old * sizeof *v);
+    *list = v;
+    return true;
+}
+
+/* Grows the lists by one field's mailboxes. The old arrays stay in the arena:
+ * sender fields are few, but Resent-From may be repeated. */
+static bool
+add_senders(struct work *w, const struct address_list *list)
+{
+    struct prepared *out = w->out;
+    if (!grow(w, &out->senders, out->sender_count, list->n) ||
+        !grow(w, &out->sender_domains, out->sender_count, list->n))
+        return false;
+    for (size_t i = 0; i < list->n; i++, out->sender_count++)
+        if (!canonical_sender(w, &list->v[i], &out->senders[out->sender_count],
+                              &out->sender_domains[out->sender_count]))
             return false;
     return true;
 }
@@ -186,7 +202,7 @@ take_from(struct work *w)
     else if (!arena_copy(w->arena, buf_slice(&b), &w->out->header_from))
         ok = refuse_budget(w);
     buf_fini(&b);
-    return ok && add_sender_domains(w, &list);
+    return ok && add_senders(w, &list);
 }
 
 static bool
@@ -198,7 +214,7 @@ take_other_senders(struct work *w)
         struct address_list list;
         if (!is_sender_field(f.name) || f.raw.p == w->facts.known[HEADER_FROM].raw.p)
             continue;
-        if (!parse_senders(w, f.value, &list) || (list.n > 0 && !add_sender_domains(w, &list)))
+        if (!parse_senders(w, f.value, &list) || (list.n > 0 && !add_senders(w, &list)))
             return false;
     }
     return true;

@@ -32,10 +32,10 @@ struct prepare_input {
 /* The slices are in the arena. */
 struct prepared {
     struct content content; /* the caller's reference: content_unref() */
-    /* Canonical domain of each mailbox in From, Sender, Resent-From and
-     * Resent-Sender; the first mailbox of From comes first and names the
+    /* Each mailbox in From, Sender, Resent-From and Resent-Sender, canonical,
+     * and its domain; the first mailbox of From comes first and names the
      * signing domain. At least 1. */
-    struct slice *sender_domains;
+    struct slice *senders, *sender_domains;
     unsigned sender_count;
     struct slice header_from;     /* first mailbox of From, canonical */
     struct slice subject;         /* unfolded, safe, at most ENVELOPE_SUBJECT_MAX bytes */

@@ -1,7 +1,9 @@
 /*
  * Happy path: on the next turn of the loop the senders are checked and the
- * message is prepared; the suppression list and a signer are asked at the same
- * time; then the queue commits. done comes when the commit is durable.
+ * message is prepared; a credential with limits has its recipients counted; the
+ * suppression list and a signer are asked at the same time; then the queue
+ * commits. done comes when the commit is durable. What was counted for a message
+ * that was not accepted is given back.
  *
  * Ways it ends: refused before anything was asked; refused by the signer;
  * nobody to ask (SUBMIT_AWAY); the commit's own results; cancelled, which before
@@ -17,6 +19,8 @@
 
 #include "dkim/signer_client.h"
 #include "queue/queue.h"
+#include "relay/accept/policy/allowance.h"
+#include "relay/accept/policy/recipient.h"
 #include "relay/accept/policy/sender.h"
 #include "relay/accept/prepare.h"
 #include "relay/sys/base/bug.h"
@@ -39,10 +43,11 @@ struct submit_door {
     unsigned pending;
 };
 
-enum submit_step { STEP_CHECK, STEP_ASK, STEP_COMMIT, STEP_COUNT };
+enum submit_step { STEP_CHECK, STEP_ALLOW, STEP_ASK, STEP_COMMIT, STEP_COUNT };
 
 static const struct sm_row ROWS[STEP_COUNT] = {
-    [STEP_CHECK] = {"check", "checking the message", SM_TO(STEP_ASK), 0, false},
+    [STEP_CHECK] = {"check", "checking the message", SM_TO(STEP_ALLOW) | SM_TO(STEP_ASK), 0, false},
+    [STEP_ALLOW] = {"allow", "counting recipients", SM_TO(STEP_ASK), 0, false},
     [STEP_ASK] = {"ask", "asking signer and suppression list", SM_TO(STEP_COMMIT), 0, false},
     [STEP_COMMIT] = {"commit", "committing the message", 0, 0, true},
 };
@@ -61,6 +66,10 @@ struct submit_state {
     struct slice key; /* idempotency; empty: none */
     uint8_t digest[DIGEST_BYTES];
     struct prepared prepared;
+    struct slice *addresses; /* of the recipients */
+    /* STEP_ALLOW */
+    struct queue_allow_op allow;
+    bool counted; /* to be settled */
     /* STEP_ASK */
     struct sign_op sign;
     struct queue_suppressed_op listed;
@@ -76,6 +85,8 @@ static const char *const RESULT_NAMES[] = {
     [SUBMIT_ACCEPTED] = "accepted",
     [SUBMIT_REPLAYED] = "replayed",
     [SUBMIT_SENDER] = "sender",
+    [SUBMIT_RECIPIENT] = "recipient",
+    [SUBMIT_RATE] = "rate",
     [SUBMIT_CONTENT] = "content",
     [SUBMIT_TOO_LARGE] = "too-large",
     [SUBMIT_LOOP] = "loop",
@@ -142,6 +153,8 @@ finish(struct submit_state *st, enum submit_result result, const char *text)
         log_accepted(st);
     else
         log_refused(st);
+    if (st->counted) /* an unknown outcome may be an accepted message */
+        queue_allow_settle(&st->allow, result == SUBMIT_ACCEPTED || result == SUBMIT_UNKNOWN);
     st->door->pending--;
     list_remove(&st->node);
     deferred_cancel(&st->begin);
@@ -414,20 +427,17 @@ static void
 begin_asking(struct submit_state *st)
 {
     unsigned n = st->op->recipient_count;
-    struct slice *addresses = arena_alloc(&st->arena, n * sizeof *addresses);
     bool *suppressed = arena_alloc(&st->arena, n * sizeof *suppressed);
-    if (addresses == NULL || suppressed == NULL) {
+    if (suppressed == NULL) {
         finish(st, SUBMIT_NO_ROOM, "the message needs more memory than one transaction may have");
         return;
     }
-    for (unsigned i = 0; i < n; i++)
-        addresses[i] = st->op->recipients[i].address;
     sm_move(&st->sm, STEP_ASK);
     st->signing = st->listing = true;
     st->listed = (struct queue_suppressed_op){
         .done = on_listed,
         .tenant = slice_str(st->op->credential->tenant),
-        .addresses = addresses,
+        .addresses = st->addresses,
         .count = n,
         .suppressed = suppressed,
     };
@@ -436,6 +446,75 @@ begin_asking(struct submit_state *st)
     st->sign.domain = st->prepared.sender_domains[0];
     queue_suppressed_start(&st->listed, st->door->queue);
     sign_start(&st->sign, st->door->signers);
+}
+
+/* ---- what the credential may still have ------------------------------------- */
+
+static void
+refuse_rate(struct submit_state *st)
+{
+    struct buf text;
+    buf_init(&text, sizeof st->op->text - 1);
+    st->op->allowance.over = policy_allowance_name(st->allow.result);
+    st->op->allowance.retry_after_s = (st->allow.wait_ms + 999) / 1000;
+    policy_allowance_explain(st->op->credential, &st->allow, &text);
+    buf_add_char(&text, '\0');
+    finish(st, SUBMIT_RATE, buf_slice(&text).p);
+    buf_fini(&text);
+}
+
+static void
+on_allowed(struct queue_allow_op *allow)
+{
+    struct submit_state *st = container_of(allow, struct submit_state, allow);
+    st->counted = allow->result == QUEUE_ALLOWED;
+    if (st->cancelled) {
+        finish(st, SUBMIT_AWAY, "cancelled");
+    } else if (st->counted) {
+        st->op->allowance = (struct submit_allowance){
+            .known = true,
+            .rate_left = allow->rate_left,
+            .daily_left = allow->daily_left,
+            .rate_full_s = (allow->rate_full_ms + 999) / 1000,
+            .daily_reset_s = (allow->daily_reset_ms + 999) / 1000,
+        };
+        begin_asking(st);
+    } else if (allow->result == QUEUE_ALLOW_NO_ROOM) {
+        finish(st, SUBMIT_NO_ROOM, "no room for more messages now");
+    } else if (allow->result == QUEUE_ALLOW_AWAY) {
+        finish(st, SUBMIT_AWAY, "the queue cannot be reached now");
+    } else {
+        refuse_rate(st);
+    }
+}
+
+/* Before a replay is looked for: a client that sends too fast is told so whatever
+ * it sends. A replay is given back, so it counts once. */
+static void
+begin_allowing(struct submit_state *st)
+{
+    unsigned n = st->op->recipient_count;
+    st->addresses = arena_alloc(&st->arena, n * sizeof *st->addresses);
+    if (st->addresses == NULL) {
+        finish(st, SUBMIT_NO_ROOM, "the message needs more memory than one transaction may have");
+        return;
+    }
+    for (unsigned i = 0; i < n; i++)
+        st->addresses[i] = st->op->recipients[i].address;
+    if (!policy_allowance_of(st->op->credential, &st->allow.limits)) {
+        begin_asking(st);
+        return;
+    }
+    if (n > policy_allowance_recipients_max(st->op->credential)) {
+        finish(st, SUBMIT_CONTENT, "more recipients than this credential may have in a message");
+        return;
+    }
+    sm_move(&st->sm, STEP_ALLOW);
+    st->allow.done = on_allowed;
+    st->allow.submitter = slice_str(st->op->credential->user);
+    st->allow.recipients = st->addresses;
+    st->allow.count = n;
+    queue_allow_start(&st->allow, st->door->queue);
 }
 
 /* ---- checks ---------------------------------------------------------------- */
@@ -466,13 +545,26 @@ room_is_there(struct submit_state *st)
 }
 
 static bool
-refuse_sender(struct submit_state *st, const char *where, struct slice domain)
+refuse_address(struct submit_state *st, enum submit_result result, const char *what,
+               struct slice address)
 {
     char text[sizeof st->op->text];
-    snprintf(text, sizeof text, "%s: %.*s is not a domain of this credential", where,
-             SLICE_FMT(slice_from(domain.p, domain.n < 100 ? domain.n : 100)));
-    finish(st, SUBMIT_SENDER, text);
+    snprintf(text, sizeof text, "%s: %.*s is not one of this credential", what,
+             SLICE_FMT(text_clip(address, 100)));
+    finish(st, result, text);
     return false;
+}
+
+static bool
+recipients_are_allowed(struct submit_state *st)
+{
+    const struct submit_op *op = st->op;
+    for (unsigned i = 0; i < op->recipient_count; i++) {
+        const struct submit_recipient *to = &op->recipients[i];
+        if (!policy_recipient_is_allowed(op->credential, to->address, to->domain))
+            return refuse_address(st, SUBMIT_RECIPIENT, "recipient", to->address);
+    }
+    return true;
 }
 
 static bool
@@ -570,20 +662,22 @@ check(struct submit_state *st)
     if (!room_is_there(st))
         return;
     if (!policy_sender_envelope(cr, st->op->envelope.reverse_path, st->op->reverse_domain)) {
-        refuse_sender(st, "MAIL FROM", st->op->reverse_domain);
+        refuse_address(st, SUBMIT_SENDER, "MAIL FROM", st->op->envelope.reverse_path);
         return;
     }
+    if (!recipients_are_allowed(st))
+        return;
     st->id = id_new(queue_pick_partition(st->door->queue));
     st->now_unix_ms = clock_sched_unix_ms();
     if (!prepare(st))
         return;
-    if (!policy_sender_header(cr, st->prepared.sender_domains, st->prepared.sender_count,
-                              &culprit)) {
-        refuse_sender(st, "From or Sender", culprit);
+    if (!policy_sender_header(cr, st->prepared.senders, st->prepared.sender_domains,
+                              st->prepared.sender_count, &culprit)) {
+        refuse_address(st, SUBMIT_SENDER, "From or Sender", culprit);
         return;
     }
     if (take_key(st))
-        begin_asking(st);
+        begin_allowing(st);
 }
 
 static void
@@ -648,7 +742,9 @@ submit_cancel(struct submit_op *op)
     if (st == NULL || st->cancelled)
         return;
     st->cancelled = true;
-    if (st->sm.state == STEP_ASK) {
+    if (st->sm.state == STEP_ALLOW) {
+        queue_allow_cancel(&st->allow);
+    } else if (st->sm.state == STEP_ASK) {
         if (st->signing)
             sign_cancel(&st->sign);
         if (st->listing)

@@ -34,6 +34,8 @@ enum submit_result {
     SUBMIT_ACCEPTED,
     SUBMIT_REPLAYED,      /* accepted before under the same idempotency key */
     SUBMIT_SENDER,        /* not owned by the credential: 550 5.7.1 / 403 */
+    SUBMIT_RECIPIENT,     /* one that the credential may not send to: 550 5.7.1 / 403 */
+    SUBMIT_RATE,          /* over a limit of the credential: 452 4.7.1 / 429 */
     SUBMIT_CONTENT,       /* the message cannot be accepted as it is: 550 5.6.0 / 422 */
     SUBMIT_TOO_LARGE,     /* 552 5.3.4 / 413 */
     SUBMIT_LOOP,          /* 554 5.4.6: too many Received fields */
@@ -67,6 +69,14 @@ struct submit_op {
     enum submit_result result;
     struct msg_id id; /* when accepted or replayed */
     char text[200];   /* one line for the client, no line breaks */
+    /* What the credential may still have, for those of its limits that there are. */
+    struct submit_allowance {
+        bool known;
+        unsigned rate_left, daily_left;
+        uint64_t rate_full_s, daily_reset_s; /* until nothing of it is used */
+        uint64_t retry_after_s;              /* with SUBMIT_RATE */
+        const char *over;                    /* and which: "rate", "daily" or "new" */
+    } allowance;
     struct submit_state *state;
 };
 void submit_start(struct submit_op *op, struct submit_door *d);

@@ -71,7 +71,9 @@ refuse_development_credential(struct config_file *f, unsigned i)
     for (size_t k = 0; k < ARRAY_LEN(KNOWN); k++) {
         snprintf(where, sizeof where, "credentials[%u]", i);
         if (key_hash_is_of(c->key_sha256, KNOWN[k]) ||
-            (strcmp(c->user, KNOWN[k]) == 0 && hash_is_of(c->password_hash, KNOWN[k])))
+            key_hash_is_of(c->other_key_sha256, KNOWN[k]) ||
+            (strcmp(c->user, KNOWN[k]) == 0 && (hash_is_of(c->password_hash, KNOWN[k]) ||
+                                                hash_is_of(c->other_password_hash, KNOWN[k]))))
             config_file_complain(f, CONFIG_ERROR, where, "a credential of development mode");
     }
 }

@@ -191,9 +191,13 @@ start_checker(struct domain_check *d, struct err *err)
         fds[i] = -1;
     fds[CHILD_FD_CONTROL] = pair[1];
     fds[CHECKER_FD_LISTEN] = d->listen_fd;
-    char *argv[] = {(char *)(uintptr_t) "stagepost", (char *)(uintptr_t) "child",
-                    (char *)(uintptr_t) "checker",   (char *)(uintptr_t) "0",
-                    (char *)(uintptr_t) "-",         NULL};
+    char *argv[] = {(char *)(uintptr_t) "stagepost",
+                    (char *)(uintptr_t) "child",
+                    (char *)(uintptr_t) "checker",
+                    (char *)(uintptr_t) "0",
+                    (char *)(uintptr_t) "-",
+                    (char *)(uintptr_t) "-",
+                    NULL};
     struct process_spec spec = {
         .file = "/proc/self/exe", .argv = argv, .fds = fds, .fd_count = CHECKER_FD_END};
     d->starts++;

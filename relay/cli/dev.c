@@ -272,6 +272,8 @@ fill_config(struct dev *d)
         .signer_sockets = d->signer_paths,
         .signer_count = d->sockets.signers,
         .checker_socket = d->sockets.checker_path,
+        .admin_key_sha256 = "",
+        .admin_key_sha256_old = "",
         .dns_forward = d->forward,
         .mx_port = o->mx_port != 0 ? o->mx_port : d->sockets.mx_at.port,
         .loopback_only = true,

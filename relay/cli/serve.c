@@ -11,6 +11,7 @@
 #include "relay/sys/base/limits.h"
 #include "relay/sys/base/log.h"
 #include "relay/sys/proc/descriptors.h"
+#include "relay/sys/proc/rights.h"
 #include "relay/sys/proc/supervisor.h"
 
 enum { EXIT_USAGE = 64, EXIT_TEMPFAIL = 75, EXIT_CONFIG = 78, READY_LINE_MAX = 8192 };
@@ -19,6 +20,7 @@ enum { EXIT_USAGE = 64, EXIT_TEMPFAIL = 75, EXIT_CONFIG = 78, READY_LINE_MAX = 8
 struct serve {
     struct config_file *file;
     struct statedir dir;
+    struct rights rights;
     struct sockets sockets;
     char redis[256];
     const char *signer_paths[SIGNERS_MAX_HERE];
@@ -125,8 +127,10 @@ on_reloaded(void *owner, bool ok)
 static void
 say_ready(void *owner)
 {
-    static const char *const KINDS[] = {
-        [CONFIG_SMTP] = "smtp", [CONFIG_SMTPS] = "smtps", [CONFIG_HTTP] = "http"};
+    static const char *const KINDS[] = {[CONFIG_SMTP] = "smtp",
+                                        [CONFIG_SMTPS] = "smtps",
+                                        [CONFIG_HTTP] = "http",
+                                        [CONFIG_HTTPS] = "https"};
     const struct serve *s = owner;
     struct buf line;
     char address[160];
@@ -153,16 +157,22 @@ run(struct serve *s)
     struct err err = {0};
     BUG_ON(draft->workers > WORKERS_MAX || draft->signers > SIGNERS_MAX_HERE);
     wish_sockets(draft, &wishes);
-    if (statedir_open(&s->dir, draft->config.state_dir, &err) != 0 ||
+    if (rights_find(&s->rights, draft->user, draft->signer_user, &err) != 0 ||
+        rights_check_keys(&s->rights, &draft->config, &err) != 0 ||
+        statedir_open(&s->dir, draft->config.state_dir, &err) != 0 ||
         statedir_claim(&s->dir, false, &err) != 0 ||
-        sockets_bind(&s->sockets, &wishes, &s->dir, &err) != 0)
+        rights_give_state(&s->rights, &s->dir, &err) != 0 ||
+        sockets_bind(&s->sockets, &wishes, &s->dir, &err) != 0 ||
+        rights_share_sockets(&s->rights, &s->dir, &err) != 0)
         return fail(&err);
     complete_config(s, s->file, &s->config, 1);
-    if (geteuid() == 0)
-        LOG0(LOG_WARN, "serve.rights-not-separated");
+    if (!s->rights.separate)
+        LOG(LOG_WARN, "serve.rights-not-separated",
+            LF_STR("why", "not started by root: all processes are one user's"));
     struct supervisor_config supervisor = {.config = &s->config,
                                            .dir = &s->dir,
                                            .sockets = &s->sockets,
+                                           .rights = &s->rights,
                                            .on_ready = say_ready,
                                            .reread = reread,
                                            .on_reloaded = on_reloaded,

@@ -354,6 +354,27 @@ command_parse_rcpt(struct slice arg, bool smtputf8, struct arena *arena, struct 
     return r;
 }
 
+enum parse
+command_parse_bdat(struct slice arg, struct bdat_args *out, struct reply_text *refusal)
+{
+    struct bdat_args args = {0};
+    struct slice number = slice_cut_at(&arg, ' '), last = skip_spaces(arg);
+    size_t digits = 0;
+    while (digits < number.n && number.p[digits] >= '0' && number.p[digits] <= '9')
+        digits++;
+    if (number.n == 0 || digits < number.n)
+        return refuse(refusal, 501, "5.5.4", "Syntax: BDAT octets [LAST]");
+    args.last = slice_eq_nocase(last, SLICE("LAST"));
+    if (last.n > 0 && !args.last)
+        return refuse(refusal, 501, "5.5.4", "Syntax: BDAT octets [LAST]");
+    while (number.n > 1 && number.p[0] == '0')
+        number = slice_skip(number, 1);
+    if (!slice_to_u64(number, &args.octets))
+        args.octets = UINT64_MAX;
+    *out = args;
+    return PARSE_OK;
+}
+
 static bool
 is_machine_name(struct slice s)
 {

@@ -71,6 +71,14 @@ struct rcpt_args {
 enum parse command_parse_rcpt(struct slice arg, bool smtputf8, struct arena *arena,
                               struct rcpt_args *out, struct reply_text *refusal);
 
+struct bdat_args {
+    uint64_t octets; /* UINT64_MAX: so many or more */
+    bool last;
+};
+/* RFC 3030 2: 1*DIGIT [SP "LAST"]. After PARSE_BAD nobody knows which octets
+ * that follow are text. */
+enum parse command_parse_bdat(struct slice arg, struct bdat_args *out, struct reply_text *refusal);
+
 /* The argument of EHLO and HELO: ASCII letters, digits, `-`, `.` and `_` (many
  * clients send machine names that are no domains), or an address literal. At
  * most ADDRESS_DOMAIN_MAX octets; so it is safe in a Received field. */

@@ -153,6 +153,26 @@ dot_decode(struct dot_decoder *d, struct slice *in, struct buf *out)
     return d->state == END_OF_DATA ? PARSE_OK : PARSE_MORE;
 }
 
+void
+dot_decode_chunk(struct dot_decoder *d, struct slice in, struct buf *out)
+{
+    while (in.n > 0) {
+        if (d->state == LINE_CR) {
+            decode_line_cr(d, &in, out);
+        } else {
+            d->state = LINE;
+            decode_line(d, &in, out);
+        }
+    }
+}
+
+void
+dot_decode_chunks_end(struct dot_decoder *d)
+{
+    d->bare = d->bare || d->state == LINE_CR;
+    d->unfinished = d->state != LINE_START;
+}
+
 /* The encoder holds a CR back until its LF is seen. */
 enum encoder_state {
     AT_LINE_START, /* a dot here is doubled */

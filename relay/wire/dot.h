@@ -1,6 +1,7 @@
 /*
  * Message text in DATA (RFC 5321 4.1.1.4, 4.5.2): taking the dots out and
- * putting them in. Both sides work on pieces cut at any byte.
+ * putting them in; and in BDAT (RFC 3030), where dots are dots. Both sides work
+ * on pieces cut at any byte.
  * The one end of data is CRLF . CRLF. A bare CR, a bare LF or a NUL is never
  * repaired and never ends anything (RFC 5321 2.3.8): the decoder marks the
  * message and goes on to the true end, the encoder refuses to write it.
@@ -22,6 +23,7 @@ struct dot_decoder {
     bool over_size;        /* more than max_bytes: no longer stored */
     uint64_t size_bytes;   /* of the decoded text, also what was not stored */
     uint64_t longest_line; /* octets without CRLF, decoded */
+    bool unfinished;       /* dot_decode_chunks_end(): the last line has no CRLF */
     /* private */
     size_t max_bytes;
     uint64_t line_bytes;
@@ -37,6 +39,13 @@ void dot_decoder_init(struct dot_decoder *d, size_t max_bytes);
  * `out` is full (which sets over_size); the text in `out` is then useless.
  */
 enum parse dot_decode(struct dot_decoder *d, struct slice *in, struct buf *out);
+
+/* The same for the chunks of BDAT, whose end is a count of octets that the caller
+ * keeps: nothing in the text ends it. Facts and storing as above. A decoder is
+ * used for one or the other. */
+void dot_decode_chunk(struct dot_decoder *d, struct slice in, struct buf *out);
+/* After the last chunk: a CR that waits for its LF is a bare one. */
+void dot_decode_chunks_end(struct dot_decoder *d);
 
 struct dot_encoder {
     int state; /* private */

@@ -74,6 +74,28 @@ def test_kill_at_a_notice_makes_exactly_one(gateway, name):
     assert len([c for c in g.captures() if c["from"] == ""]) == 1
 
 
+@pytest.mark.parametrize("name", ["act.sent", "act.done"])
+def test_kill_in_an_action(gateway, name):
+    """The change is made or not; asking again makes it, and nothing is sent twice."""
+    g = gateway(binary=support.TEST_BIN, env={"FAILPOINT": f"{name}:kill"})
+    message_id = g.accepted(to="greylist@customer.example")
+    g.wait_status(message_id, "deferred")
+
+    def act(action):
+        def once():
+            with contextlib.suppress(OSError, http.client.HTTPException):
+                answer = g.http("POST", f"/v1/messages/{message_id}/{action}")
+                return answer.status if answer.status in (200, 409) else None
+        return wait_until(f"an answer to {action}", once)
+
+    act("hold")
+    wait_until("the point was passed", lambda: hit(g, name))
+    assert g.message(message_id)["status"] == "held"
+    assert act("release") == 200
+    settle(g, message_id, "delivered")
+    assert len(g.captures(message_id)) == 1
+
+
 def test_kill_before_the_250(gateway):
     """The message is kept; the client never saw its 250 and asks again."""
     g = gateway(binary=support.TEST_BIN, env={"FAILPOINT": "accept.before-reply:kill"})

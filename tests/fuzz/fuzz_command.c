@@ -52,6 +52,7 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     struct reply_text refusal = {0};
     struct mail_args mail;
     struct rcpt_args rcpt;
+    struct bdat_args bdat;
     struct slice name;
     if (command_parse(slice_from(data, size), &c, &refusal) != PARSE_OK) {
         check_refusal(&refusal);
@@ -65,6 +66,8 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     if (command_parse_rcpt(c.arg, size % 2 == 0, &arena, &rcpt, &refusal) == PARSE_OK)
         check_rcpt(&rcpt, &arena);
     else
+        check_refusal(&refusal);
+    if (command_parse_bdat(c.arg, &bdat, &refusal) != PARSE_OK)
         check_refusal(&refusal);
     if (command_parse_helo(c.arg, &name, &refusal) != PARSE_OK)
         check_refusal(&refusal);

@@ -69,6 +69,25 @@ round_trip(struct slice text, size_t step)
     buf_fini(&wire);
 }
 
+/* In chunks of any size: what is clean and ends with a line comes out as it is,
+ * anything else is marked. */
+static void
+in_chunks(struct slice text, size_t step)
+{
+    struct dot_decoder d;
+    struct buf out;
+    struct slice rest = text;
+    dot_decoder_init(&d, OUT_MAX);
+    buf_init(&out, OUT_MAX);
+    while (rest.n > 0)
+        dot_decode_chunk(&d, slice_cut(&rest, step), &out);
+    dot_decode_chunks_end(&d);
+    BUG_ON(d.bare == is_clean(text));
+    BUG_ON(!d.bare && !slice_eq(buf_slice(&out), text));
+    BUG_ON(!d.bare && d.unfinished == (text.n == 0 || slice_ends_nocase(text, SLICE("\r\n"))));
+    buf_fini(&out);
+}
+
 int
 LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
@@ -86,5 +105,6 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     buf_fini(&whole.out);
     buf_fini(&pieces.out);
     round_trip(in, step);
+    in_chunks(in, step);
     return 0;
 }

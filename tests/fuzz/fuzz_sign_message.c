@@ -20,7 +20,7 @@ new_engine(void)
     BUG_ON(mkdtemp(dir) == NULL);
     snprintf(path, sizeof path, "%s/key.pem", dir);
     BUG_ON(key_create(KEY_ED25519, path, &err) != 0);
-    struct key_spec spec = {"*", "s", path};
+    struct key_spec spec = {"*", "s", path, NULL};
     struct keyset *keys = keyset_load(&spec, 1, &err);
     BUG_ON(keys == NULL);
     unlink(path);

@@ -107,6 +107,12 @@ stream_output_high_water(void)
 }
 
 void
+stream_offer_protocols(struct stream *s, const char *names)
+{
+    BUG_ON(!s->open || names[0] == '\0');
+}
+
+void
 stream_start_tls(struct stream *s, struct tls_op *op, struct tls_context *ctx,
                  struct slice server_name, uint64_t timeout_ms, void (*done)(struct tls_op *op))
 {
@@ -231,9 +237,12 @@ credential_check_cancel(struct credential_check_op *op)
 }
 
 const struct config_credential *
-credential_renew(const struct credentials *cs, const struct config_credential *old)
+credential_renew(const struct credentials *cs, const struct config_credential *old,
+                 const struct credential_proof *proof, const struct net_address *from)
 {
     (void)cs;
+    (void)proof;
+    (void)from;
     return old;
 }
 
@@ -291,7 +300,8 @@ give(struct slice bytes, const struct smtp_server *server)
 static void
 greet(const struct smtp_server *server)
 {
-    give(SLICE("EHLO c\r\nAUTH PLAIN AGRldgBkZXY=\r\n"), server);
+    give(SLICE("EHLO c\r\n"), server);
+    give(SLICE("AUTH PLAIN AGRldgBkZXY=\r\n"), server);
 }
 
 static void

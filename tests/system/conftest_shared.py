@@ -47,3 +47,4 @@ def gw():
 
 def pytest_configure(config):
     config.addinivalue_line("markers", "long: whole counts; make test-long")
+    support.make_users()

@@ -4,6 +4,7 @@ import contextlib
 import http.client
 import json
 import os
+import pwd
 import select
 import signal
 import smtplib
@@ -325,4 +326,24 @@ def auth_plain(user="dev", password="dev"):
 
 def temporary_state():
     """A short path: unix sockets have room for 107 characters."""
-    return tempfile.mkdtemp(prefix="sp-")
+    path = tempfile.mkdtemp(prefix="sp-")
+    os.chmod(path, 0o711)  # users that the program becomes pass through
+    return path
+
+
+def make_users():
+    """The users that `serve` becomes when root starts it; they stay."""
+    for name in ("stagepost", "stagepost-sign"):
+        while os.geteuid() == 0 and not _has_user(name):
+            # Another test process may be at it: then it fails and is asked again.
+            subprocess.run(["useradd", "--system", "--no-create-home", "--user-group", "--shell",
+                            "/usr/sbin/nologin", name], capture_output=True, check=False)
+            time.sleep(0.1)
+
+
+def _has_user(name):
+    try:
+        pwd.getpwnam(name)
+    except KeyError:
+        return False
+    return True

@@ -106,27 +106,6 @@ def test_a_certificate_without_its_key_is_refused_everywhere(gateway):
     assert not g.events("worker.reloaded")
 
 
-def test_a_file_that_is_broken_later_keeps_the_old_everywhere(gateway):
-    """The supervisor found the key whole; the signers, a moment later, do not."""
-    g = gateway().start()
-    good = g.file("ed.pem")
-    fifo_like = g.file("other.pem")
-    shutil.copy(good, fifo_like)
-    os.chmod(fifo_like, 0o600)
-    [signer] = g.children("signer")
-    os.kill(signer, signal.SIGSTOP)
-    g.write(g.config().replace(good, fifo_like))
-    g.process.send_signal(signal.SIGHUP)
-    wait_until("workers are asked", lambda: g.events("reload.asked"))
-    with open(fifo_like, "w", encoding="ascii") as f:
-        f.write("no key any more\n")
-    os.kill(signer, signal.SIGCONT)
-    refused = wait_until("it is refused", lambda: g.events("reload.refused"))[0]
-    assert refused["why"].startswith("signer 0: ") and "other.pem" in refused["why"], refused
-    accepted(g, session(g.smtp_port, g.tls()))
-    assert not g.events("worker.reloaded") and not g.events("signer.reloaded")
-
-
 OTHER = ('{ user = "other"; key_hash = "%s"; tenant = "other"; senders = [ "example.com" ]; }' %
          hashlib.sha256(NEW_KEY.encode()).hexdigest())
 

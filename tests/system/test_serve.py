@@ -84,6 +84,7 @@ retry = {{ first = "1h"; }};
 """
 
     def write(self, text):
+        self.text = text
         with open(self.path, "w", encoding="utf-8") as f:
             f.write(text)
         os.chmod(self.path, 0o600)
@@ -246,7 +247,8 @@ def test_an_external_redis_is_used_and_left_running(served):
     folder = support.temporary_state()
     path = os.path.join(folder, "r.sock")
     redis = subprocess.Popen(
-        ["redis-server", "--port", "0", "--unixsocket", path, "--dir", folder, "--save", "",
+        ["redis-server", "--port", "0", "--unixsocket", path, "--unixsocketperm", "777",
+         "--dir", folder, "--save", "",
          "--appendonly", "yes", "--appendfsync", "always", "--maxmemory-policy", "noeviction",
          "--logfile", "r.log"], executable="/usr/bin/redis-check-rdb")
     try:

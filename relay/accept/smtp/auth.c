@@ -8,6 +8,7 @@
  * password are both 535.
  */
 #include <openssl/crypto.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "relay/accept/smtp/session.h"
@@ -59,6 +60,21 @@ refuse_wrong(struct smtp_session *s)
         session_refuse(s, 535, "5.7.8", "Authentication credentials invalid");
 }
 
+/* Counted like a failure of this connection: who goes on at once is sent away. */
+static void
+refuse_for_now(struct smtp_session *s, unsigned wait_s)
+{
+    char text[96];
+    metrics_add(METRIC_SMTP_AUTH_FAILED, 1);
+    LOG(LOG_NOTICE, "smtp.auth-limited", LF_U("session", s->number), LF_STR("client", s->client_ip),
+        LF_U("wait_s", wait_s));
+    snprintf(text, sizeof text, "Too many failed authentications: try again in %u s", wait_s);
+    if (++s->auth_failures >= SMTP_AUTH_FAILURES_MAX)
+        session_close(s, 421, "4.7.0", text);
+    else
+        session_refuse(s, 454, "4.7.0", text);
+}
+
 static void
 on_checked(struct credential_check_op *op)
 {
@@ -73,12 +89,16 @@ on_checked(struct credential_check_op *op)
     case CREDENTIAL_OK:
         metrics_add(METRIC_SMTP_AUTH_OK, 1);
         session_set_credential(s, op->credential);
+        s->auth.proof = op->proof;
         LOG(LOG_INFO, "smtp.auth", LF_U("session", s->number), LF_STR("client", s->client_ip),
             LF_STR("user", s->credential->user));
         session_say(s, 235, "2.7.0", "Authentication succeeded");
         break;
     case CREDENTIAL_WRONG:
         refuse_wrong(s);
+        break;
+    case CREDENTIAL_WAIT:
+        refuse_for_now(s, op->wait_s);
         break;
     case CREDENTIAL_BUSY:
         session_say(s, 454, "4.7.0", "Temporary authentication failure");
@@ -98,6 +118,7 @@ begin_check(struct smtp_session *s, struct slice user, struct slice password)
     sm_move(&s->sm, SESSION_AUTH_CHECK);
     s->auth.checking = true;
     s->auth.check.done = on_checked;
+    s->auth.check.from = stream_peer(s->stream);
     credential_check_start(&s->auth.check, s->server->parts.credentials, user, password);
 }
 

@@ -29,7 +29,8 @@ verb_helo(struct smtp_session *s, struct slice arg)
     session_say(s, 250, NULL, "%s", s->server->parts.config->hostname);
 }
 
-/* AUTH is offered under TLS only (RFC 4954 4), STARTTLS before it only. */
+/* AUTH is offered under TLS only (RFC 4954 4), STARTTLS before it only. LIMITS is
+ * RFC 9422. */
 void
 verb_ehlo(struct smtp_session *s, struct slice arg)
 {
@@ -39,7 +40,9 @@ verb_ehlo(struct smtp_session *s, struct slice arg)
     s->esmtp = true;
     bool tls = stream_is_tls(s->stream);
     session_say(s, 250, NULL,
-                "%s\nPIPELINING\nSIZE %llu\n8BITMIME\nSMTPUTF8\nENHANCEDSTATUSCODES\nDSN%s%s",
+                "%s\nPIPELINING\nSIZE %llu\n8BITMIME\nSMTPUTF8\nENHANCEDSTATUSCODES\nDSN\n"
+                "CHUNKING\nLIMITS RCPTMAX=%d%s%s",
                 parts->config->hostname, (unsigned long long)parts->config->message_bytes_max,
-                !tls && parts->tls != NULL ? "\nSTARTTLS" : "", tls ? "\nAUTH PLAIN LOGIN" : "");
+                (int)SMTP_RECIPIENTS_MAX, !tls && parts->tls != NULL ? "\nSTARTTLS" : "",
+                tls ? "\nAUTH PLAIN LOGIN" : "");
 }

@@ -20,13 +20,13 @@ may_send(struct smtp_session *s)
     return false;
 }
 
-/* A reload may have removed or changed the session's credential since: then it
- * is good for nothing more, and the session ends. */
+/* The session's credential may have been removed, changed or expired since: then
+ * it is good for nothing more, and the session ends. */
 static bool
 is_still_allowed(struct smtp_session *s)
 {
-    const struct config_credential *now =
-        credential_renew(s->server->parts.credentials, s->credential);
+    const struct config_credential *now = credential_renew(
+        s->server->parts.credentials, s->credential, &s->auth.proof, stream_peer(s->stream));
     if (now == NULL)
         session_close(s, 421, "4.7.0", "The credential was removed or changed: authenticate again");
     else
@@ -49,9 +49,9 @@ room_is_there(struct smtp_session *s)
     case QUEUE_UP:
         break;
     }
-    if (data_memory_is_full(s->server))
+    if (message_memory_is_full(s->server))
         session_say(s, 452, "4.3.1", "No room for more messages now");
-    return !data_memory_is_full(s->server);
+    return !message_memory_is_full(s->server);
 }
 
 /* The canonical path, and its domain behind the last @. */
@@ -100,7 +100,7 @@ take(struct smtp_session *s, const struct mail_args *args)
     if (!keep(s, args))
         return false;
     if (!policy_sender_envelope(s->credential, t->envelope.reverse_path, t->reverse_domain)) {
-        session_refuse(s, 550, "5.7.1", "The sender's domain is not one of this credential");
+        session_refuse(s, 550, "5.7.1", "The sender's address is not one of this credential");
         return false;
     }
     return true;

@@ -46,7 +46,7 @@ void
 verb_help(struct smtp_session *s, struct slice arg)
 {
     (void)arg;
-    session_say(s, 214, "2.0.0", "EHLO STARTTLS AUTH MAIL RCPT DATA RSET NOOP VRFY HELP QUIT");
+    session_say(s, 214, "2.0.0", "EHLO STARTTLS AUTH MAIL RCPT DATA BDAT RSET NOOP VRFY HELP QUIT");
 }
 
 void
@@ -54,14 +54,6 @@ verb_quit(struct smtp_session *s, struct slice arg)
 {
     if (takes_no_argument(s, arg))
         session_close(s, 221, "2.0.0", "Bye");
-}
-
-/* CHUNKING was not offered, and the octets that follow are no commands. */
-void
-verb_bdat(struct smtp_session *s, struct slice arg)
-{
-    (void)arg;
-    session_close(s, 502, "5.5.1", "BDAT is not available");
 }
 
 /* A browser, made to send a request here: its body is no commands either. */

@@ -1,6 +1,8 @@
 /* RCPT TO: RFC 5321 4.1.1.3, with NOTIFY and ORCPT. */
 #include <string.h>
 
+#include "relay/accept/policy/allowance.h"
+#include "relay/accept/policy/recipient.h"
 #include "relay/accept/smtp/session.h"
 #include "relay/sys/base/bug.h"
 
@@ -79,9 +81,16 @@ take(struct smtp_session *s, const struct rcpt_args *args)
     size_t domain_bytes = b.len;
     buf_clear(&b);
     ok = ok && address_format_canonical(&args->path.mailbox, &b);
+    struct slice domain = slice_skip(buf_slice(&b), buf_slice(&b).n - domain_bytes);
     if (!ok)
         refuse(s, "5.1.3", "The address is not valid");
-    else if (is_known(t, buf_slice(&b)) || keep(t, args, buf_slice(&b), domain_bytes))
+    else if (!policy_recipient_is_allowed(s->credential, buf_slice(&b), domain))
+        refuse(s, "5.7.1", "This credential may not send to that address");
+    else if (is_known(t, buf_slice(&b)))
+        session_say(s, 250, "2.1.5", "Ok");
+    else if (t->recipient_count >= policy_allowance_recipients_max(s->credential))
+        session_say(s, 452, "4.5.3", "Too many recipients for this credential at once");
+    else if (keep(t, args, buf_slice(&b), domain_bytes))
         session_say(s, 250, "2.1.5", "Ok");
     else
         session_say(s, 452, "4.5.3", "Too many recipients");
@@ -96,6 +105,8 @@ verb_rcpt(struct smtp_session *s, struct slice arg)
     struct reply_text refusal;
     if (!t->open) {
         session_refuse(s, 503, "5.5.1", "Send MAIL first");
+    } else if (s->chunk.begun) {
+        session_refuse(s, 503, "5.5.1", "The message has begun");
     } else if (t->recipient_count >= SMTP_RECIPIENTS_MAX) {
         session_say(s, 452, "4.5.3", "Too many recipients");
     } else if (command_parse_rcpt(arg, t->envelope.smtputf8, &t->arena, &args, &refusal) !=

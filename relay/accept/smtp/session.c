@@ -1,6 +1,6 @@
 /*
  * Happy path: TLS (or a plain banner and STARTTLS), EHLO, AUTH, then MAIL, RCPT,
- * DATA again and again, QUIT.
+ * DATA or BDAT again and again, QUIT.
  *
  * Ways it ends: QUIT (221); 421 after a time limit, too many errors, a drain;
  * a closing refusal; dropped without a word (bytes behind STARTTLS, an unknown
@@ -35,7 +35,8 @@ static const struct sm_row ROWS[SESSION_STATES] = {
             .name = "command",
             .doing = "waiting for a command",
             .next = SM_TO(SESSION_HANDSHAKE) | SM_TO(SESSION_AUTH_LINE) |
-                    SM_TO(SESSION_AUTH_CHECK) | SM_TO(SESSION_DATA) | SM_TO(SESSION_LATE) | TO_OVER,
+                    SM_TO(SESSION_AUTH_CHECK) | SM_TO(SESSION_DATA) | SM_TO(SESSION_CHUNK) |
+                    SM_TO(SESSION_LATE) | TO_OVER,
             .timeout_ms = SMTP_COMMAND_TIMEOUT_MS, /* RFC 5321 4.5.3.2.7 */
         },
     [SESSION_AUTH_LINE] =
@@ -58,6 +59,13 @@ static const struct sm_row ROWS[SESSION_STATES] = {
             .next = SM_TO(SESSION_COMMAND) | SM_TO(SESSION_SUBMIT) | TO_OVER,
             .timeout_ms = SMTP_DATA_TIMEOUT_MS, /* RFC 5321 4.5.3.2.5 */
         },
+    [SESSION_CHUNK] =
+        {
+            .name = "chunk",
+            .doing = "receiving a chunk",
+            .next = SM_TO(SESSION_COMMAND) | SM_TO(SESSION_SUBMIT) | TO_OVER,
+            .timeout_ms = SMTP_DATA_TIMEOUT_MS, /* for the message, and longer as it grows */
+        },
     [SESSION_SUBMIT] =
         {
             .name = "submit",
@@ -78,17 +86,18 @@ static const struct sm_row ROWS[SESSION_STATES] = {
 struct verb_row {
     void (*handle)(struct smtp_session *s, struct slice arg);
     bool junk; /* leads nowhere by itself */
+    bool last; /* of a pipelined group: what may follow depends on the answer */
 };
 
 static const struct verb_row VERBS[CMD_COUNT] = {
-    [CMD_UNKNOWN] = {verb_unknown, false}, [CMD_EHLO] = {verb_ehlo, true},
-    [CMD_HELO] = {verb_helo, true},        [CMD_MAIL] = {verb_mail, false},
-    [CMD_RCPT] = {verb_rcpt, false},       [CMD_DATA] = {verb_data, false},
-    [CMD_BDAT] = {verb_bdat, false},       [CMD_RSET] = {verb_rset, true},
-    [CMD_NOOP] = {verb_noop, true},        [CMD_QUIT] = {verb_quit, false},
-    [CMD_VRFY] = {verb_vrfy, true},        [CMD_EXPN] = {verb_expn, true},
-    [CMD_HELP] = {verb_help, true},        [CMD_STARTTLS] = {verb_starttls, false},
-    [CMD_AUTH] = {verb_auth, false},       [CMD_HTTP] = {verb_http, false},
+    [CMD_UNKNOWN] = {verb_unknown, false, false}, [CMD_EHLO] = {verb_ehlo, true, true},
+    [CMD_HELO] = {verb_helo, true, true},         [CMD_MAIL] = {verb_mail, false, false},
+    [CMD_RCPT] = {verb_rcpt, false, false},       [CMD_DATA] = {verb_data, false, false},
+    [CMD_BDAT] = {verb_bdat, false, false},       [CMD_RSET] = {verb_rset, true, false},
+    [CMD_NOOP] = {verb_noop, true, false},        [CMD_QUIT] = {verb_quit, false, false},
+    [CMD_VRFY] = {verb_vrfy, true, false},        [CMD_EXPN] = {verb_expn, true, false},
+    [CMD_HELP] = {verb_help, true, false},        [CMD_STARTTLS] = {verb_starttls, false, false},
+    [CMD_AUTH] = {verb_auth, false, true},        [CMD_HTTP] = {verb_http, false, false},
 };
 
 /* ---- the end -------------------------------------------------------------- */
@@ -101,7 +110,7 @@ on_reap(struct deferred *d)
     s->server->session_count--;
     timer_cancel(&s->timer);
     auth_forget(s);
-    data_forget(s);
+    message_forget(s);
     session_set_credential(s, NULL);
     arena_fini(&s->transaction.arena);
     buf_fini(&s->late);
@@ -227,14 +236,25 @@ session_count_junk(struct smtp_session *s)
 
 /* ---- time ------------------------------------------------------------------ */
 
+/* Text is on its way, or the next chunk of a message is waited for. */
+static bool
+text_comes(const struct smtp_session *s)
+{
+    return s->sm.state == SESSION_DATA || s->sm.state == SESSION_CHUNK ||
+           (s->sm.state == SESSION_COMMAND && s->chunk.begun);
+}
+
 void
 session_restart_timer(struct smtp_session *s)
 {
-    uint64_t timeout_ms = sm_row(&s->sm)->timeout_ms;
-    if (timeout_ms > 0 && s->stream != NULL)
+    uint64_t timeout_ms = sm_row(&s->sm)->timeout_ms, now_ms = clock_mono_ms();
+    if (s->stream == NULL || timeout_ms == 0)
+        timer_cancel(&s->timer);
+    else if (!text_comes(s))
         timer_start(&s->timer, clock_scaled_ms(timeout_ms));
     else
-        timer_cancel(&s->timer);
+        timer_start(&s->timer,
+                    s->progress.deadline_ms > now_ms ? s->progress.deadline_ms - now_ms : 0);
 }
 
 static void
@@ -266,6 +286,20 @@ session_reset_transaction(struct smtp_session *s)
     arena_fini(&s->transaction.arena);
     s->transaction = (struct smtp_transaction){.open = false};
     arena_init(&s->transaction.arena, SMTP_TRANSACTION_ARENA_MAX);
+    message_forget(s);
+    s->chunk = (struct smtp_chunk){.begun = false};
+}
+
+/* RFC 2920 3.1. Behind EHLO nobody can know yet that we take pipelined commands,
+ * and behind AUTH nobody can know who is sending: who sends more at once does not
+ * listen to us, and may have been made to talk to us by somebody else. */
+static bool
+came_too_early(struct smtp_session *s)
+{
+    if (stream_input(s->stream).n == 0)
+        return false;
+    session_close(s, 554, "5.5.0", "Commands came before the reply that they depend on");
+    return true;
 }
 
 static void
@@ -278,6 +312,8 @@ dispatch(struct smtp_session *s, struct slice line)
         session_refuse_with(s, &refusal);
         return;
     }
+    if (VERBS[c.verb].last && came_too_early(s))
+        return;
     if (VERBS[c.verb].junk)
         session_count_junk(s);
     if (s->errors >= SMTP_ERRORS_HARD)
@@ -333,10 +369,10 @@ take_line(struct smtp_session *s, struct slice line)
     session_restart_timer(s);
     if (n < 2 || copy[n - 2] != '\r')
         refuse_line(s, "5.5.2", "Lines must end with CRLF");
-    else if (s->sm.state == SESSION_AUTH_LINE)
-        auth_line(s, slice_from(copy, n - 2));
-    else
+    else if (s->sm.state != SESSION_AUTH_LINE)
         dispatch(s, slice_from(copy, n - 2));
+    else if (!came_too_early(s))
+        auth_line(s, slice_from(copy, n - 2));
     OPENSSL_cleanse(copy, n);
 }
 
@@ -357,7 +393,7 @@ static bool
 takes_input(const struct smtp_session *s)
 {
     bool reads = s->sm.state == SESSION_COMMAND || s->sm.state == SESSION_AUTH_LINE ||
-                 s->sm.state == SESSION_DATA;
+                 s->sm.state == SESSION_DATA || s->sm.state == SESSION_CHUNK;
     return s->stream != NULL && reads &&
            stream_unsent_bytes(s->stream) <= stream_output_high_water();
 }
@@ -369,6 +405,8 @@ session_run(struct smtp_session *s)
         struct slice in = stream_input(s->stream);
         if (in.n > 0 && s->sm.state == SESSION_DATA)
             data_input(s);
+        else if (in.n > 0 && s->sm.state == SESSION_CHUNK)
+            bdat_input(s);
         else if (in.n == 0 || !line_input(s, in))
             break;
     }
@@ -417,6 +455,10 @@ static void
 on_tls(struct tls_op *op)
 {
     struct smtp_session *s = container_of(op, struct smtp_session, tls);
+    if (op->err.code == ERR_TLS) {
+        session_drop(s, op->err.text); /* the alert says why */
+        return;
+    }
     if (op->err.code != ERR_NONE) {
         session_abort(s, op->err.text);
         return;
@@ -446,6 +488,7 @@ session_start_tls(struct smtp_session *s)
     session_reset_transaction(s);
     if (s->sm.state != SESSION_HANDSHAKE)
         sm_move(&s->sm, SESSION_HANDSHAKE);
+    stream_offer_protocols(s->stream, "smtp esmtp");
     stream_start_tls(s->stream, &s->tls, s->server->parts.tls, SLICE_NONE,
                      clock_scaled_ms(SMTP_TLS_TIMEOUT_MS), on_tls);
 }
@@ -484,6 +527,6 @@ session_drain(struct smtp_session *s, bool grace_is_over)
         return;
     if (s->sm.state == SESSION_HANDSHAKE)
         session_abort(s, "shutting down");
-    else if (s->sm.state != SESSION_DATA || grace_is_over)
+    else if (!text_comes(s) || grace_is_over)
         session_close(s, 421, "4.3.2", "Shutting down");
 }

@@ -43,6 +43,7 @@ enum session_state {
     SESSION_AUTH_LINE,
     SESSION_AUTH_CHECK,
     SESSION_DATA,
+    SESSION_CHUNK,
     SESSION_SUBMIT,
     SESSION_LATE,
     SESSION_OVER,
@@ -65,17 +66,31 @@ struct smtp_auth {
     struct buf user; /* LOGIN: between its two answers */
     struct credential_check_op check;
     bool checking;
+    struct credential_proof proof; /* of the session's credential */
 };
 
 struct smtp_message {
     struct dot_decoder decoder;
     struct buf text;
-    size_t counted_bytes;    /* of text, in the server's data_bytes */
-    uint64_t progress_bytes; /* size at which the timer was restarted last */
+    size_t counted_bytes; /* of text, in the server's data_bytes */
     bool no_room;
     struct blob *blob;
     struct submit_op submit;
     bool submitting;
+};
+
+/* What BDAT announced and is not here yet. */
+struct smtp_chunk {
+    bool begun; /* the transaction's message comes in chunks: no DATA, no RCPT */
+    uint64_t octets, left;
+    bool last;
+    const struct reply_text *refusal; /* said when all its octets came; NULL: none so far */
+};
+
+/* A client that sends text has SMTP_DATA_TIMEOUT_MS for SMTP_DATA_PROGRESS_BYTES. */
+struct smtp_progress {
+    uint64_t bytes; /* since the deadline was set */
+    uint64_t deadline_ms;
 };
 
 struct smtp_session {
@@ -104,6 +119,8 @@ struct smtp_session {
     struct smtp_auth auth;
     struct smtp_transaction transaction;
     struct smtp_message message;
+    struct smtp_chunk chunk;
+    struct smtp_progress progress;
 };
 
 /* session.c */
@@ -130,6 +147,7 @@ void session_start_tls(struct smtp_session *s);
 void session_set_credential(struct smtp_session *s, const struct config_credential *cr);
 /* Counts a command that leads nowhere. */
 void session_count_junk(struct smtp_session *s);
+/* Also forgets what there is of its message. */
 void session_reset_transaction(struct smtp_session *s);
 void session_restart_timer(struct smtp_session *s);
 /* An operation of a session that is over has ended. */
@@ -157,10 +175,26 @@ void verb_unknown(struct smtp_session *s, struct slice arg);
 void auth_line(struct smtp_session *s, struct slice line);
 void auth_forget(struct smtp_session *s);
 
-/* data.c: takes message text from the stream's input. */
-void data_input(struct smtp_session *s);
-void data_forget(struct smtp_session *s);
+/* message.c: the message of a transaction, whichever command it comes with. */
+void message_begin(struct smtp_session *s);
+void message_forget(struct smtp_session *s);
+/* After text was added: counts its memory, and stops storing when all messages
+ * together take what they may. */
+void message_note_memory(struct smtp_session *s);
+/* What the text alone decides so far; NULL: nothing is wrong with it. */
+const struct reply_text *message_judge(const struct smtp_message *m);
+/* To the door; the session answers and goes on when it comes back. */
+void message_submit(struct smtp_session *s);
+/* Forgets message and transaction, for a reason that the log shall have. */
+void message_refuse(struct smtp_session *s, const struct reply_text *why);
 /* Whether messages already take all the memory they may. */
-bool data_memory_is_full(const struct smtp_server *server);
+bool message_memory_is_full(const struct smtp_server *server);
+/* Text begins to come, or so many bytes of it came. */
+void message_begin_progress(struct smtp_session *s);
+void message_note_progress(struct smtp_session *s, uint64_t bytes);
+
+/* data.c, bdat.c: take message text from the stream's input. */
+void data_input(struct smtp_session *s);
+void bdat_input(struct smtp_session *s);
 
 #endif

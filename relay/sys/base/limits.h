@@ -48,6 +48,18 @@ enum {
                                        the last of them waits about 2 s */
     CREDENTIAL_CACHE_SLOTS = 1024, /* right passwords remembered, 40 bytes each */
     CREDENTIAL_CACHE_MS = 300000,  /* libraries forget a connection after minutes, not hours */
+    CREDENTIAL_QUOTA_MAX = 1000000000,   /* a number that Lua and we count exactly */
+    CREDENTIAL_KEY_AS_PASSWORD_MIN = 20, /* characters: nothing shorter has 128 random bits */
+
+    /* Wrong passwords (queue/guard.c); a network is an IPv4 address or a /64 */
+    GUARD_NETWORK_FREE = 5,      /* failures of a network, before it has to wait */
+    GUARD_KNOWN_FREE = 100,      /* of one from which the account was used before: an office
+                                    with one client that has an old password */
+    GUARD_ACCOUNT_FREE = 20,     /* at an account, before networks that failed wait longer */
+    GUARD_PAUSE_FIRST_MS = 1000, /* doubled by every failure */
+    GUARD_PAUSE_MAX_MS = 900000, /* nobody is locked out for longer than 15 minutes */
+    GUARD_MEMORY_MS = 3600000,   /* after the last failure; 100 bytes for each network */
+    GUARD_KNOWN_S = 30 * 86400,  /* that a network is remembered for an account */
 
     /* Addresses, RFC 5321 4.5.3.1 */
     ADDRESS_LOCAL_MAX = 64,
@@ -126,6 +138,7 @@ enum {
     HTTP_BODY_MAX = 70 << 20,    /* a message of MESSAGE_BYTES_MAX in base64 */
     HTTP_CONNECTIONS_MAX = 1000, /* per worker */
     HTTP_IDLE_TIMEOUT_MS = 75000,
+    HTTP_TLS_TIMEOUT_MS = 20000,           /* for the whole handshake */
     HTTP_REQUEST_TIMEOUT_MS = 60000,       /* from the first byte of a request to its last */
     HTTP_REQUEST_ARENA_MAX = 512 << 10,    /* a head, its query, 1000 recipients */
     HTTP_CHUNK_LINE_MAX = 256,             /* size and extensions; nobody sends extensions */
@@ -148,13 +161,16 @@ enum {
     API_TOKEN_MAX = 900, /* a word that cannot be folded; a line holds 998, RFC 5322 2.1.1 */
     API_TYPE_PARAMETERS_MAX = 8, /* of one media type */
     API_CONTENT_ID_MAX = 128,
-    API_ERRORS_MAX = 20,               /* field errors shown in one answer */
-    API_JSON_DEPTH_MAX = 16,           /* ours is 4 deep */
-    API_JSON_VALUES_MAX = 20000,       /* a tree costs 100 bytes and more for each */
-    API_JSON_INLINE_MAX = 256 << 10,   /* larger bodies go to the work pool: 16 ns a byte */
-    API_WORK_PENDING_MAX = 64,         /* bodies waiting for the pool; then 503 */
-    API_ANSWER_MAX = 16 << 20,         /* a status of 1000 recipients, a list of captures */
-    API_CLOCK_ADVANCE_DAYS_MAX = 3650, /* in one step; the schedule never runs out of years */
+    API_ERRORS_MAX = 20,                 /* field errors shown in one answer */
+    API_JSON_DEPTH_MAX = 16,             /* ours is 4 deep */
+    API_JSON_VALUES_MAX = 20000,         /* a tree costs 100 bytes and more for each */
+    API_JSON_INLINE_MAX = 256 << 10,     /* larger bodies go to the work pool: 16 ns a byte */
+    API_WORK_PENDING_MAX = 64,           /* bodies waiting for the pool; then 503 */
+    API_ANSWER_MAX = 16 << 20,           /* a status of 1000 recipients, a list of captures */
+    API_RECIPIENTS_BODY_MAX = 512 << 10, /* a list of API_RECIPIENTS_MAX addresses */
+    API_LIST_DEFAULT = 25,               /* entries of a list whose request names no number */
+    API_EVENTS_ARENA_MAX = 16 << 20,     /* a message of 1000 recipients and its whole trace */
+    API_CLOCK_ADVANCE_DAYS_MAX = 3650,   /* in one step; the schedule never runs out of years */
 
     /* Reports */
     DSN_DIAGNOSTIC_MAX = 2048,            /* of a remote's text, for each recipient of a report */
@@ -191,13 +207,24 @@ enum {
     QUEUE_PIPELINE_BYTES_MAX = 4 << 20, /* sent to one link and not answered; the rest waits */
 
     /* Queue: index, questions and operators */
-    QUEUE_SUBMITTER_MAX = 255,      /* a credential's user name */
-    QUEUE_LIST_LIMIT_MAX = 100,     /* messages in one answer */
-    QUEUE_LIST_EXAMINED_MAX = 1000, /* messages read for one answer, however few of them fit */
-    QUEUE_LIST_PAGE = 8,            /* ids of one partition read at once */
-    QUEUE_LIST_PAGES_MAX = 2048,    /* such pages read for one answer */
+    QUEUE_SUBMITTER_MAX = 255,        /* a credential's user name */
+    QUEUE_TRACE_RECORD_MAX = 8 << 10, /* one attempt at SMTP_RECIPIENTS_MAX recipients */
+    QUEUE_ACTIONS_AT_ONCE = 16,       /* deliveries of a message, messages of a sweep */
+    QUEUE_ACTION_ROUNDS_MAX = 8,      /* a record that changes more often is being worked on */
+    QUEUE_SUMMARY_ROWS_MAX = 100,     /* rows in one answer */
+    QUEUE_SUMMARY_TABLE_MAX = 8192,   /* rows counted for one answer */
+    QUEUE_SUMMARY_LANES_MAX = 1024,   /* read of one partition, the fullest first */
+    QUEUE_SUMMARY_LOOK_MAX = 500,     /* deliveries looked at in one partition; about 1 ms */
+    QUEUE_SUMMARY_SAMPLES = 8,        /* records read for one row */
+    QUEUE_LIST_LIMIT_MAX = 100,       /* messages in one answer */
+    QUEUE_LIST_EXAMINED_MAX = 1000,   /* messages read for one answer, however few of them fit */
+    QUEUE_LIST_PAGE = 8,              /* ids of one partition read at once */
+    QUEUE_LIST_PAGES_MAX = 2048,      /* such pages read for one answer */
     QUEUE_LIST_ARENA_MAX =
         24 << 20, /* what one answer may hold: six messages of the largest size */
+
+    /* Allowances */
+    QUEUE_SEEN_RECIPIENTS_MAX = 100000, /* of one credential: 10 MB; the oldest are forgotten */
 
     /* DNS */
     DNS_RECORDS_MAX = 512,         /* kept of one answer; no honest MX or TXT set comes near */
@@ -257,8 +284,9 @@ enum {
     SIGNER_DRAIN_MS = 3000,
     SIGNERS_MAX = 64,
     KEYS_PER_DOMAIN_MAX = 4,
-    KEY_FILE_BYTES_MAX = 16384, /* RSA-4096 has 3.3 KB, some have text before it */
-    KEY_RSA_BITS_MIN = 1024,    /* RFC 8301 3.2 */
+    KEY_FILE_BYTES_MAX = 16384,      /* RSA-4096 has 3.3 KB, some have text before it */
+    CERT_FILE_BYTES_MAX = 256 << 10, /* a chain of 50 certificates */
+    KEY_RSA_BITS_MIN = 1024,         /* RFC 8301 3.2 */
     KEY_RSA_BITS_MAX = 4096,
 
     /* Policy records of strangers */
@@ -275,12 +303,15 @@ enum {
     CHECK_WAIT_MS = 20000,            /* for one check, DNS included: RFC 7208 4.6.4 */
     CHECK_DNS_TIMEOUT_MS = 5000,      /* per question */
     CHECKER_MEMORY_BYTES = 256 << 20, /* address space of the checker */
-    CHECK_LANES = 4,                  /* checks under way in one worker; each mostly waits for DNS */
-    CHECK_CRASHES_MAX = 3,            /* checkers that one domain may end */
-    CHECK_CRASHED_MAX = 64,           /* such domains remembered; then the oldest is forgotten */
-    CHECK_CRASHED_KEPT_MS = 3600000,  /* an hour: the record may have been mended */
-    CHECKER_CONNECTIONS_MAX = 256,    /* lanes of the workers of one machine, twice */
-    CHECK_DOMAIN_IPS_MAX = 16,        /* of one command line */
+    CHECK_LANES = 4,                 /* checks under way in one worker; each mostly waits for DNS */
+    CHECK_CRASHES_MAX = 3,           /* checkers that one domain may end */
+    CHECK_CRASHED_MAX = 64,          /* such domains remembered; then the oldest is forgotten */
+    CHECK_CRASHED_KEPT_MS = 3600000, /* an hour: the record may have been mended */
+    CHECKER_CONNECTIONS_MAX = 256,   /* lanes of the workers of one machine, twice */
+    CHECK_DOMAIN_IPS_MAX = 16,       /* of one command line */
 };
+
+/* Recipients of a credential are remembered for 90 days. */
+#define QUEUE_SEEN_RECIPIENTS_MS (90ll * 86400 * 1000)
 
 #endif

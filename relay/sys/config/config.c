@@ -6,8 +6,10 @@
 #include <unistd.h>
 
 #include <jansson.h>
+#include <openssl/crypto.h>
 
 #include "relay/sys/base/bug.h"
+#include "relay/sys/config/material.h"
 
 /* The snapshot is one JSON object. The tables below name each member once, for
  * writing and for reading. */
@@ -32,7 +34,11 @@ static const struct member CONFIG_MEMBERS[] = {
     MEMBER(config, run_dir, KIND_STR),
     MEMBER(config, tls_cert_path, KIND_STR),
     MEMBER(config, tls_key_path, KIND_STR),
+    MEMBER(config, tls_cert_pem, KIND_STR),
+    MEMBER(config, tls_key_pem, KIND_STR),
     MEMBER(config, tls_ca_path, KIND_STR),
+    MEMBER(config, admin_key_sha256, KIND_STR),
+    MEMBER(config, admin_key_sha256_old, KIND_STR),
     MEMBER(config, redis, KIND_STR),
     MEMBER(config, redis_embedded, KIND_BOOL),
     MEMBER(config, redis_links, KIND_UNSIGNED),
@@ -67,14 +73,22 @@ static const struct member LISTENER_MEMBERS[] = {
 static const struct member CREDENTIAL_MEMBERS[] = {
     MEMBER(config_credential, user, KIND_STR),
     MEMBER(config_credential, password_hash, KIND_STR),
+    MEMBER(config_credential, other_password_hash, KIND_STR),
     MEMBER(config_credential, key_sha256, KIND_STR),
+    MEMBER(config_credential, other_key_sha256, KIND_STR),
     MEMBER(config_credential, tenant, KIND_STR),
+    MEMBER(config_credential, rate.count, KIND_UNSIGNED),
+    MEMBER(config_credential, rate.per_ms, KIND_U64),
+    MEMBER(config_credential, daily, KIND_UNSIGNED),
+    MEMBER(config_credential, new_recipients, KIND_UNSIGNED),
+    MEMBER(config_credential, expires_unix_ms, KIND_U64),
 };
 
 static const struct member DKIM_KEY_MEMBERS[] = {
     MEMBER(config_dkim_key, domain, KIND_STR),
     MEMBER(config_dkim_key, selector, KIND_STR),
     MEMBER(config_dkim_key, path, KIND_STR),
+    MEMBER(config_dkim_key, pem, KIND_STR),
 };
 
 /* The struct and the JSON that its strings point into. */
@@ -139,21 +153,23 @@ listeners_to_json(const struct config *c)
 }
 
 static json_t *
-credentials_to_json(const struct config *c)
+credentials_to_json(const struct config *c, enum config_reader reader)
 {
     json_t *a = json_array();
-    for (unsigned i = 0; i < c->credential_count; i++) {
+    for (unsigned i = 0; reader != CONFIG_READER_SIGNER && i < c->credential_count; i++) {
         const struct config_credential *cr = &c->credentials[i];
         json_t *o = object_of(CREDENTIAL_MEMBERS, ARRAY_LEN(CREDENTIAL_MEMBERS), cr);
         json_object_set_new(o, "class", json_integer(cr->klass));
         json_object_set_new(o, "senders", strings_to_json(cr->senders, cr->sender_count));
+        json_object_set_new(o, "networks", strings_to_json(cr->networks, cr->network_count));
+        json_object_set_new(o, "recipients", strings_to_json(cr->recipients, cr->recipient_count));
         json_array_append_new(a, o);
     }
     return a;
 }
 
 static json_t *
-config_to_json(const struct config *c)
+config_to_json(const struct config *c, enum config_reader reader)
 {
     json_t *root = object_of(CONFIG_MEMBERS, ARRAY_LEN(CONFIG_MEMBERS), c);
     json_t *keys = json_array();
@@ -161,7 +177,7 @@ config_to_json(const struct config *c)
         json_array_append_new(
             keys, object_of(DKIM_KEY_MEMBERS, ARRAY_LEN(DKIM_KEY_MEMBERS), &c->dkim_keys[i]));
     json_object_set_new(root, "listeners", listeners_to_json(c));
-    json_object_set_new(root, "credentials", credentials_to_json(c));
+    json_object_set_new(root, "credentials", credentials_to_json(c, reader));
     json_object_set_new(root, "dkim_keys", keys);
     json_object_set_new(root, "signer_sockets",
                         strings_to_json(c->signer_sockets, c->signer_count));
@@ -169,14 +185,15 @@ config_to_json(const struct config *c)
 }
 
 int
-config_write_snapshot(const struct config *c, int fd, struct err *err)
+config_write_snapshot(const struct config *c, enum config_reader reader, int fd, struct err *err)
 {
-    json_t *root = config_to_json(c);
-    int failed = json_dumpfd(root, fd, JSON_COMPACT);
+    json_t *root = config_to_json(c, reader);
+    int rc = material_add(root, c, reader, err);
+    if (rc == 0 && json_dumpfd(root, fd, JSON_COMPACT) != 0)
+        rc = err_set_errno(err, ERR_IO, "configuration snapshot");
+    material_wipe(root);
     json_decref(root);
-    if (failed != 0)
-        return err_set_errno(err, ERR_IO, "configuration snapshot");
-    return 0;
+    return rc;
 }
 
 static int
@@ -260,6 +277,8 @@ read_credentials(struct config_generation *s, struct err *err)
             return -1;
         cr->klass = (enum config_class)json_integer_value(json_object_get(o, "class"));
         cr->senders = strings_from_json(json_object_get(o, "senders"), &cr->sender_count);
+        cr->networks = strings_from_json(json_object_get(o, "networks"), &cr->network_count);
+        cr->recipients = strings_from_json(json_object_get(o, "recipients"), &cr->recipient_count);
         s->config.credential_count = i + 1;
     }
     return 0;
@@ -306,6 +325,7 @@ parse_snapshot(int fd, struct err *err)
     ssize_t n = read_all(fd, text, SNAPSHOT_MAX);
     json_error_t why = {.text = "cannot be read"};
     json_t *root = n > 0 ? json_loadb(text, (size_t)n, JSON_REJECT_DUPLICATES, &why) : NULL;
+    OPENSSL_cleanse(text, n > 0 ? (size_t)n : 0);
     free(text);
     if (root == NULL)
         err_set(err, ERR_CONFIG, "configuration snapshot: %s", why.text);
@@ -337,14 +357,18 @@ config_read_snapshot(int fd, struct err *err)
 static void
 generation_free(struct config_generation *s)
 {
-    for (unsigned i = 0; i < s->config.credential_count; i++)
+    for (unsigned i = 0; i < s->config.credential_count; i++) {
         free(s->credentials[i].senders);
+        free(s->credentials[i].networks);
+        free(s->credentials[i].recipients);
+    }
     for (unsigned i = 0; i < s->config.listener_count; i++)
         free(s->listeners[i].proxies);
     free(s->listeners);
     free(s->credentials);
     free(s->dkim_keys);
     free(s->config.signer_sockets);
+    material_wipe(s->json);
     json_decref(s->json);
     free(s);
 }
@@ -380,13 +404,4 @@ config_credential_by_user(const struct config *c, struct slice user)
         if (slice_eq(slice_str(c->credentials[i].user), user))
             return &c->credentials[i];
     return NULL;
-}
-
-bool
-config_credential_owns(const struct config_credential *cr, struct slice domain)
-{
-    for (unsigned i = 0; i < cr->sender_count; i++)
-        if (strcmp(cr->senders[i], "*") == 0 || slice_eq_nocase(slice_str(cr->senders[i]), domain))
-            return true;
-    return false;
 }

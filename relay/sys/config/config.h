@@ -22,26 +22,44 @@ struct config_generation; /* what the strings of a snapshot live in; counted */
 
 enum config_class { CONFIG_TRANSACTIONAL, CONFIG_BULK };
 
-/* One credential is one policy object. */
+struct config_rate {
+    unsigned count; /* 0: no limit */
+    uint64_t per_ms;
+};
+
+/* One credential is one policy object (relay/accept/policy/ has a file for each
+ * question). Texts may be "" or NULL, lists empty, numbers 0: no such rule. */
 struct config_credential {
-    const char *user;          /* SMTP user name */
-    const char *password_hash; /* crypt(5), yescrypt */
-    const char *key_sha256;    /* API key: 64 lower-case hex digits */
+    const char *user; /* SMTP user name */
+    /* crypt(5), yescrypt; the other one is live too while one replaces the other. */
+    const char *password_hash, *other_password_hash;
+    /* API key: 64 lower-case hex digits; the same. */
+    const char *key_sha256, *other_key_sha256;
     const char *tenant;
     enum config_class klass;
-    /* Sender domains that it owns, lower-case A-labels, in the envelope and in
-     * the header From; a single "*" owns all (development only). */
+    /* Domains (lower-case A-labels) and canonical addresses that it may send
+     * from, in the envelope and in the header; a single "*" is all (development
+     * only). */
     const char **senders;
     unsigned sender_count;
+    const char **networks; /* CIDR, that it may come from */
+    unsigned network_count;
+    const char **recipients; /* domains and addresses that it may send to */
+    unsigned recipient_count;
+    struct config_rate rate; /* recipients in a time */
+    unsigned daily;          /* recipients in a day, UTC */
+    unsigned new_recipients; /* first-time recipients in a day */
+    uint64_t expires_unix_ms;
 };
 
 struct config_dkim_key {
     const char *domain; /* "*": every domain (development only) */
     const char *selector;
     const char *path; /* PEM */
+    const char *pem;  /* what stands there; in a signer's snapshot only */
 };
 
-enum config_listener_kind { CONFIG_SMTP, CONFIG_SMTPS, CONFIG_HTTP };
+enum config_listener_kind { CONFIG_SMTP, CONFIG_SMTPS, CONFIG_HTTP, CONFIG_HTTPS };
 
 /* One listening address; every worker has a socket of its own on it. */
 struct config_listener {
@@ -70,7 +88,12 @@ struct config {
     unsigned listener_count;
 
     const char *tls_cert_path, *tls_key_path;
-    const char *tls_ca_path; /* development CA, "" when there is none */
+    const char *tls_cert_pem, *tls_key_pem; /* their contents; in a worker's snapshot only */
+    const char *tls_ca_path;                /* development CA, "" when there is none */
+
+    /* Operators' key for HTTP, and the one before; SHA-256 as of a credential, ""
+     * for none. */
+    const char *admin_key_sha256, *admin_key_sha256_old;
 
     const char *redis;   /* net_address_parse(): "unix:/path" or "ip:port" */
     bool redis_embedded; /* we start and stop it ourselves */
@@ -103,11 +126,20 @@ struct config {
 
 const struct config_credential *config_credential_by_user(const struct config *c,
                                                           struct slice user);
-/* Whether the credential owns this sender domain (lower-case A-labels). */
-bool config_credential_owns(const struct config_credential *cr, struct slice domain);
 
-/* The snapshot. Reading gives memory of its own, freed by config_free(). */
-int config_write_snapshot(const struct config *c, int fd, struct err *err);
+/* Who gets a snapshot: the worker's has the listeners' private key in it, the
+ * signer's the DKIM keys and no credentials, see material.h. */
+enum config_reader {
+    CONFIG_READER_WORKER,
+    CONFIG_READER_SIGNER,
+    CONFIG_READER_OTHER,
+    CONFIG_READER_COUNT
+};
+
+/* The snapshot, with the contents of the files that the reader may see. Reading
+ * gives memory of its own, freed by config_free(), which wipes those. */
+int config_write_snapshot(const struct config *c, enum config_reader reader, int fd,
+                          struct err *err);
 const struct config *config_read_snapshot(int fd, struct err *err);
 /* Lets go of what reading gave; the memory goes with the last that holds it. */
 void config_free(const struct config *c);

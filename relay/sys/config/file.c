@@ -228,6 +228,7 @@ wanted_type(const struct config_key *k)
     case VALUE_SWITCH:
         return CONFIG_TYPE_BOOL;
     case VALUE_NAMES:
+    case VALUE_PARTIES:
     case VALUE_NETWORKS:
         return CONFIG_TYPE_ARRAY;
     default:
@@ -280,6 +281,25 @@ read_names(const struct place *p, const struct config_key *k, config_setting_t *
     }
 }
 
+/* A secret alone, or two that are both live. */
+static void
+read_pair(const struct place *p, const struct config_key *k, config_setting_t *s)
+{
+    char why[CONFIG_WHY_MAX];
+    const char **pair = (const char **)(void *)(p->base + k->offset);
+    int count = config_setting_length(s);
+    if (count < 1 || count > 2) {
+        complain_at(p, k->name, s, "one or two are wanted");
+        return;
+    }
+    for (unsigned i = 0; i < (unsigned)count; i++) {
+        const config_setting_t *e = config_setting_get_elem(s, i);
+        if (type_fits(p, k->name, e, CONFIG_TYPE_STRING) &&
+            !config_value_store(p->file, k, slice_str(e->value.sval), &pair[i], why))
+            complain_at(p, k->name, e, why);
+    }
+}
+
 /* The value as text, whatever libconfig made of it. */
 static struct slice
 value_text(const config_setting_t *s, char number[CONFIG_VALUE_TEXT])
@@ -296,6 +316,11 @@ static void
 read_value(const struct place *p, const struct config_key *k, config_setting_t *s)
 {
     char why[CONFIG_WHY_MAX], number[CONFIG_VALUE_TEXT];
+    bool is_pair = k->type == VALUE_HASH || k->type == VALUE_SHA256;
+    if (is_pair && s->type == CONFIG_TYPE_ARRAY) {
+        read_pair(p, k, s);
+        return;
+    }
     if (!type_fits(p, k->name, s, wanted_type(k)))
         return;
     if (config_type_is_array(k->type)) {
@@ -318,7 +343,9 @@ store_default(const struct place *p, const struct config_key *k)
     void *at = p->base + k->offset;
     if (config_type_is_array(k->type))
         return;
-    if (k->type >= VALUE_TEXT && (k->fallback == NULL || k->fallback[0] == '\0'))
+    if (k->type == VALUE_HASH || k->type == VALUE_SHA256)
+        ((const char **)at)[0] = ((const char **)at)[1] = "";
+    else if (k->type >= VALUE_TEXT && (k->fallback == NULL || k->fallback[0] == '\0'))
         *(const char **)at = "";
     else if (k->fallback != NULL)
         BUG_ON(!config_value_store(p->file, k, slice_str(k->fallback), at, why));
@@ -518,7 +545,7 @@ holds_hashes(const struct config_file *f)
 {
     const struct config_file_credential *c = f->draft.credentials.items;
     for (unsigned i = 0; i < f->draft.credentials.count; i++)
-        if (c[i].out.password_hash[0] != '\0' && c[i].password_file[0] == '\0')
+        if (c[i].password_hashes[0][0] != '\0' && c[i].password_file[0] == '\0')
             return true;
     return false;
 }

@@ -45,9 +45,11 @@ check_listener(struct config_file *f, unsigned i)
     if (all[i].kind == CONFIG_HTTP && net_address_from_ip(slice_str(all[i].address), 0, &at) &&
         !net_address_is_loopback(&at)) {
         snprintf(where, sizeof where, "listeners[%u].address", i);
-        config_file_complain(f, CONFIG_WARNING, where,
-                             "HTTP beyond this machine: API keys travel without TLS, and "
-                             "/metrics answers everybody");
+        config_file_complain(f, all[i].allow_clear ? CONFIG_WARNING : CONFIG_ERROR, where,
+                             "HTTP beyond this machine: API keys travel without TLS%s",
+                             all[i].allow_clear ? ""
+                                                : "; kind = \"https\" has it, allow_clear = true "
+                                                  "leaves it to something in front");
     }
 }
 
@@ -76,7 +78,7 @@ check_listeners(struct config_file *f)
     for (unsigned i = 0; i < count; i++) {
         check_listener(f, i);
         check_proxies(f, i);
-        http += all[i].kind == CONFIG_HTTP;
+        http += all[i].kind == CONFIG_HTTP || all[i].kind == CONFIG_HTTPS;
     }
     if (http > SMTP_LISTENERS_MAX || count - http > SMTP_LISTENERS_MAX)
         config_file_complain(f, CONFIG_ERROR, "listeners",
@@ -117,24 +119,27 @@ has_key(const struct config_file *f, const char *domain)
 
 /* ---- credentials ---------------------------------------------------------- */
 
-/* The hash on the first line of the credential's password_file. */
+/* The hashes on the first two lines of the credential's password_file. */
 static void
 read_password_file(struct config_file *f, struct config_file_credential *c, const char *where)
 {
-    char line[CONFIG_HASH_MAX + 2] = "";
+    static const char *const ORDINALS[] = {"first", "second"};
     FILE *in = fopen(c->password_file, "re");
     if (in == NULL)
         return; /* said already */
-    if (fgets(line, sizeof line, in) == NULL)
-        line[0] = '\0';
+    for (unsigned i = 0; i < ARRAY_LEN(ORDINALS); i++) {
+        char line[CONFIG_HASH_MAX + 2] = "";
+        if (fgets(line, sizeof line, in) == NULL)
+            line[0] = '\0';
+        const char *hash = config_file_keep(f, slice_trim(slice_str(line)));
+        if (config_hash_ok(hash))
+            c->password_hashes[i] = hash;
+        else if (i == 0 || hash[0] == '$') /* other text may follow the first line */
+            config_file_complain(f, CONFIG_ERROR, where,
+                                 "%.200s: its %s line is no crypt(5) hash of a current method",
+                                 c->password_file, ORDINALS[i]);
+    }
     fclose(in);
-    const char *hash = config_file_keep(f, slice_trim(slice_str(line)));
-    if (config_hash_ok(hash))
-        c->out.password_hash = hash;
-    else
-        config_file_complain(f, CONFIG_ERROR, where,
-                             "%.200s: its first line is no crypt(5) hash of a current method",
-                             c->password_file);
 }
 
 static void
@@ -142,12 +147,25 @@ check_senders(struct config_file *f, const struct config_file_credential *c, uns
 {
     const char **senders = c->senders.items;
     char where[CONFIG_WHERE_MAX];
-    for (unsigned k = 0; k < c->senders.count; k++)
-        if (!has_key(f, senders[k])) {
+    for (unsigned k = 0; k < c->senders.count; k++) {
+        const char *at = strrchr(senders[k], '@');
+        const char *domain = at != NULL ? at + 1 : senders[k];
+        if (!has_key(f, domain)) {
             snprintf(where, sizeof where, "credentials[%u].senders", i);
             config_file_complain(f, CONFIG_WARNING, where,
-                                 "%s has no DKIM key: its mail goes out unsigned", senders[k]);
+                                 "%s has no DKIM key: its mail goes out unsigned", domain);
         }
+    }
+}
+
+static bool
+share_a_key(const struct config_file_credential *a, const struct config_file_credential *b)
+{
+    for (unsigned i = 0; i < 2; i++)
+        for (unsigned k = 0; k < 2; k++)
+            if (a->key_hashes[i][0] != '\0' && strcmp(a->key_hashes[i], b->key_hashes[k]) == 0)
+                return true;
+    return false;
 }
 
 static void
@@ -161,8 +179,7 @@ check_same(struct config_file *f, unsigned i)
             config_file_complain(f, CONFIG_ERROR, where, "%s is credentials[%u] too",
                                  all[i].out.user, k);
         }
-        if (all[i].out.key_sha256[0] != '\0' &&
-            strcmp(all[i].out.key_sha256, all[k].out.key_sha256) == 0) {
+        if (share_a_key(&all[i], &all[k])) {
             snprintf(where, sizeof where, "credentials[%u].key_hash", i);
             config_file_complain(f, CONFIG_ERROR, where, "credentials[%u] has the same key", k);
         }
@@ -176,12 +193,12 @@ check_credential(struct config_file *f, unsigned i)
     char where[CONFIG_WHERE_MAX], file[CONFIG_WHERE_MAX];
     snprintf(where, sizeof where, "credentials[%u]", i);
     snprintf(file, sizeof file, "credentials[%u].password_file", i);
-    bool has_hash = c->out.password_hash[0] != '\0', has_file = c->password_file[0] != '\0';
+    bool has_hash = c->password_hashes[0][0] != '\0', has_file = c->password_file[0] != '\0';
     if (has_hash && has_file)
         config_file_complain(f, CONFIG_ERROR, file, "password_hash is given too");
     else if (has_file && f->look == CONFIG_LOOK_AT_FILES)
         read_password_file(f, c, file);
-    if (!has_hash && !has_file && c->out.key_sha256[0] == '\0')
+    if (!has_hash && !has_file && c->key_hashes[0][0] == '\0')
         config_file_complain(f, CONFIG_ERROR, where,
                              "nobody can use it: password_hash, password_file or key_hash is "
                              "wanted");
@@ -247,17 +264,30 @@ take_dkim_keys(struct config_file *f)
 }
 
 static void
+take_credential(const struct config_file_credential *from, struct config_credential *to)
+{
+    *to = from->out;
+    to->password_hash = from->password_hashes[0];
+    to->other_password_hash = from->password_hashes[1];
+    to->key_sha256 = from->key_hashes[0];
+    to->other_key_sha256 = from->key_hashes[1];
+    to->klass = (enum config_class)from->klass;
+    to->senders = from->senders.items;
+    to->sender_count = from->senders.count;
+    to->networks = from->networks.items;
+    to->network_count = from->networks.count;
+    to->recipients = from->recipients.items;
+    to->recipient_count = from->recipients.count;
+}
+
+static void
 take_credentials(struct config_file *f)
 {
     const struct config_file_credential *from = ITEMS(f->draft.credentials, config_file_credential);
     unsigned count = f->draft.credentials.count;
     struct config_credential *to = config_file_alloc(f, (count + 1) * sizeof *to);
-    for (unsigned i = 0; i < count; i++) {
-        to[i] = from[i].out;
-        to[i].klass = (enum config_class)from[i].klass;
-        to[i].senders = from[i].senders.items;
-        to[i].sender_count = from[i].senders.count;
-    }
+    for (unsigned i = 0; i < count; i++)
+        take_credential(&from[i], &to[i]);
     f->draft.config.credentials = to;
     f->draft.config.credential_count = count;
 }
@@ -280,8 +310,15 @@ forward_of(struct config_file *f)
 static void
 fill_strings(struct config *c)
 {
-    const char **all[] = {&c->hostname, &c->state_dir,   &c->tls_cert_path,  &c->tls_key_path,
-                          &c->redis,    &c->dns_forward, &c->ndr_from_domain};
+    const char **all[] = {&c->hostname,
+                          &c->state_dir,
+                          &c->tls_cert_path,
+                          &c->tls_key_path,
+                          &c->redis,
+                          &c->dns_forward,
+                          &c->ndr_from_domain,
+                          &c->admin_key_sha256,
+                          &c->admin_key_sha256_old};
     for (size_t i = 0; i < ARRAY_LEN(all); i++)
         if (*all[i] == NULL)
             *all[i] = "";

@@ -27,6 +27,8 @@ same_value(const struct config_key *k, const char *a, const char *b)
 {
     a += k->offset;
     b += k->offset;
+    if (config_type_is_array(k->type))
+        return same_names((const void *)a, (const void *)b);
     switch (k->type) {
     case VALUE_NUMBER:
     case VALUE_CHOICE:
@@ -38,8 +40,6 @@ same_value(const struct config_key *k, const char *a, const char *b)
         return memcmp(a, b, sizeof(uint64_t)) == 0;
     case VALUE_SWITCH:
         return memcmp(a, b, sizeof(bool)) == 0;
-    case VALUE_NAMES:
-        return same_names((const void *)a, (const void *)b);
     default:
         return same_text(a, b);
     }

@@ -124,6 +124,46 @@ store_name(struct storing *s)
 }
 
 static bool
+store_rate(struct storing *s)
+{
+    struct config_rate *rate = s->at;
+    if (s->text.n == 0)
+        *rate = (struct config_rate){0};
+    else if (!config_parse_rate(s->text, &rate->count, &rate->per_ms))
+        return refuse(s, "a rate such as \"100/m\" (s, m or h)");
+    return true;
+}
+
+static bool
+store_date(struct storing *s)
+{
+    uint64_t *at = s->at;
+    if (s->text.n == 0)
+        *at = 0;
+    else if (!config_parse_date(s->text, at))
+        return refuse(s, "a date such as \"2027-01-31\" or \"2027-01-31T12:00:00Z\"");
+    return true;
+}
+
+/* A domain, or an address in the form in which the door compares it. */
+static bool
+store_party(struct storing *s)
+{
+    struct arena arena;
+    struct mailbox m;
+    struct buf b;
+    if (slice_find(s->text, '@') == s->text.n)
+        return store_name(s);
+    arena_init(&arena, ADDRESS_CANONICAL_MAX);
+    buf_init(&b, ADDRESS_CANONICAL_MAX);
+    bool ok = address_parse(s->text, &arena, &m, NULL) == PARSE_OK && !m.literal &&
+              address_format_canonical(&m, &b) && keep(s, buf_slice(&b));
+    buf_fini(&b);
+    arena_fini(&arena);
+    return ok || refuse(s, "a domain or an address");
+}
+
+static bool
 store_ip(struct storing *s)
 {
     struct net_address a;
@@ -229,11 +269,12 @@ static bool (*const STORE[])(struct storing *) = {
     [VALUE_DURATION] = store_duration, [VALUE_SIZE] = store_size,
     [VALUE_SWITCH] = store_switch,     [VALUE_CHOICE] = store_choice,
     [VALUE_TEXT] = store_text,         [VALUE_NAME] = store_name,
-    [VALUE_NAMES] = store_name,        [VALUE_IP] = store_ip,
+    [VALUE_NAMES] = store_name,        [VALUE_PARTIES] = store_party,
+    [VALUE_NETWORKS] = store_network,  [VALUE_RATE] = store_rate,
+    [VALUE_DATE] = store_date,         [VALUE_IP] = store_ip,
     [VALUE_SERVER] = store_server,     [VALUE_REDIS] = store_redis,
     [VALUE_HASH] = store_hash,         [VALUE_SHA256] = store_sha256,
     [VALUE_FILE] = store_file,         [VALUE_PATH] = store_path,
-    [VALUE_NETWORKS] = store_network,
 };
 
 bool

@@ -32,20 +32,30 @@ const struct config_key CONFIG_KEYS[] = {
      .offset = CONF(state_dir),
      .help = "Directory of the queue's data, locks and sockets; one for each gateway. Made when "
              "it is missing."},
+    {"", "user", VALUE_TEXT, "stagepost", .least = 1, .most = 32, .offset = ROOT(user),
+     .help = "When root starts it: the user that workers and Redis run as."},
+    {"", "signer_user", VALUE_TEXT, "stagepost-sign", .least = 1, .most = 32,
+     .offset = ROOT(signer_user),
+     .help = "And the user of the processes that hold the DKIM keys. The key files may stay "
+             "readable by root only; the other user must not be able to read them."},
     {"", "workers", VALUE_NUMBER, "2", .least = 1, .most = PROCESSES_MAX, .offset = ROOT(workers),
      .help = "Worker processes; the number of processor cores is a good one."},
     {"", "signers", VALUE_NUMBER, "1", .least = 1, .most = PROCESSES_MAX, .offset = ROOT(signers),
      .help = "Processes that hold the DKIM keys and sign; half as many as workers."},
 
-    {"listeners", "kind", VALUE_CHOICE, NULL, .choices = "smtp smtps http",
+    {"listeners", "kind", VALUE_CHOICE, NULL, .choices = "smtp smtps http https",
      .offset = offsetof(struct config_file_listener, kind),
      .help = "smtp: submission with STARTTLS; smtps: TLS from the first byte; http: the API, "
-             "without TLS."},
+             "without TLS, for this machine; https: with TLS."},
     {"listeners", "address", VALUE_IP, "127.0.0.1",
      .offset = offsetof(struct config_file_listener, address),
      .help = "IP address; 0.0.0.0 is every IPv4 address, :: every IPv6 address."},
     {"listeners", "port", VALUE_PORT, NULL, .least = 1, .most = UINT16_MAX,
      .offset = offsetof(struct config_file_listener, port), .help = "TCP port."},
+    {"listeners", "allow_clear", VALUE_SWITCH, "false",
+     .offset = offsetof(struct config_file_listener, allow_clear),
+     .help = "An http listener beyond this machine's loopback: something in front of it does TLS, "
+             "or API keys travel in clear."},
     {"listeners", "proxy_from", VALUE_NETWORKS, "", .most = PROXY_NETWORKS_MAX,
      .offset = offsetof(struct config_file_listener, proxies),
      .help = "Addresses and networks of proxies, as [ \"192.0.2.10\", \"10.0.0.0/8\" ]: their "
@@ -70,26 +80,57 @@ const struct config_key CONFIG_KEYS[] = {
      .help = "Private key, RSA or Ed25519, PEM, not encrypted, not readable by everybody."},
 
     {"credentials", "user", VALUE_TEXT, NULL, .least = 1, .most = 255, .flags = KEY_RELOADABLE,
-     .offset = CRED(out.user), .help = "SMTP user name."},
+     .offset = CRED(out.user), .help = "SMTP user name; an e-mail address is a good one."},
     {"credentials", "password_hash", VALUE_HASH, "", .flags = KEY_RELOADABLE,
-     .offset = CRED(out.password_hash),
-     .help = "crypt(5) hash of the SMTP password, as `mkpasswd -m yescrypt` prints it."},
+     .offset = CRED(password_hashes),
+     .help = "crypt(5) hash of the SMTP password, as `mkpasswd -m yescrypt` prints it; or an "
+             "array of two, while one password replaces the other."},
     {"credentials", "password_file", VALUE_FILE, "", .flags = KEY_SECRET_FILE | KEY_RELOADABLE,
      .offset = CRED(password_file),
-     .help = "File with that hash on its first line, instead of "
-             "password_hash."},
+     .help = "File with that hash on its first line (and the other one on its second), instead "
+             "of password_hash."},
     {"credentials", "key_hash", VALUE_SHA256, "", .flags = KEY_RELOADABLE,
-     .offset = CRED(out.key_sha256),
-     .help = "SHA-256 of the API key, as `printf %s KEY | sha256sum` prints it. An API key is 32 "
-             "random bytes or more (`openssl rand -hex 32`), never a password."},
+     .offset = CRED(key_hashes),
+     .help = "SHA-256 of the API key, as `printf %s KEY | sha256sum` prints it, or an array of "
+             "two. An API key is 32 random bytes or more (`openssl rand -hex 32`), never a "
+             "password; over SMTP it is a password too, under any user name."},
     {"credentials", "tenant", VALUE_TEXT, NULL, .least = 1, .most = 64, .flags = KEY_RELOADABLE,
      .offset = CRED(out.tenant), .help = "Whose mail it is; tenants do not see each other's."},
     {"credentials", "class", VALUE_CHOICE, "transactional", .choices = "transactional bulk",
      .flags = KEY_RELOADABLE, .offset = CRED(klass),
      .help = "Transactional mail overtakes bulk mail."},
-    {"credentials", "senders", VALUE_NAMES, NULL, .least = 1, .most = 1000, .flags = KEY_RELOADABLE,
-     .offset = CRED(senders),
-     .help = "Domains that it may send from, in the envelope and in From."},
+    {"credentials", "senders", VALUE_PARTIES, NULL, .least = 1, .most = 1000,
+     .flags = KEY_RELOADABLE, .offset = CRED(senders),
+     .help = "Domains, or single addresses, that it may send from, in the envelope and in From."},
+    {"credentials", "recipients", VALUE_PARTIES, "", .least = 1, .most = 1000,
+     .flags = KEY_RELOADABLE, .offset = CRED(recipients),
+     .help = "Domains and addresses that it may send to, as for a staging system; without them, "
+             "to everybody."},
+    {"credentials", "networks", VALUE_NETWORKS, "", .least = 1, .most = 100,
+     .flags = KEY_RELOADABLE, .offset = CRED(networks),
+     .help = "Networks that it may be used from, such as \"192.0.2.0/24\"; without them, from "
+             "everywhere."},
+    {"credentials", "rate", VALUE_RATE, "", .flags = KEY_RELOADABLE, .offset = CRED(out.rate),
+     .help = "Recipients in a second, minute or hour, such as \"100/m\"; without it, any number."},
+    {"credentials", "daily", VALUE_NUMBER, "0", .least = 0, .most = CREDENTIAL_QUOTA_MAX,
+     .flags = KEY_RELOADABLE, .offset = CRED(out.daily),
+     .help = "Recipients in a day, UTC; 0 is any number."},
+    {"credentials", "new_recipients", VALUE_NUMBER, "0", .least = 0, .most = CREDENTIAL_QUOTA_MAX,
+     .flags = KEY_RELOADABLE, .offset = CRED(out.new_recipients),
+     .help = "Recipients in a day that it did not send to in the last 90 days; 0 is any number. "
+             "It bounds what a stolen password is good for."},
+    {"credentials", "expires", VALUE_DATE, "", .flags = KEY_RELOADABLE,
+     .offset = CRED(out.expires_unix_ms),
+     .help =
+         "When it ends, \"2027-01-31\" (the start of that day, UTC) or \"2027-01-31T12:00:00Z\"."},
+
+    {"http", "admin_key_hash", VALUE_SHA256, "", .flags = KEY_RELOADABLE,
+     .offset = CONF(admin_key_sha256),
+     .help = "SHA-256 of a key for operators, made as key_hash of a credential: it sees and steers "
+             "all tenants, over http and https as over the control socket."},
+    {"http", "admin_key_hash_old", VALUE_SHA256, "", .flags = KEY_RELOADABLE,
+     .offset = CONF(admin_key_sha256_old),
+     .help = "The one before, good as well while its users change over."},
 
     {"queue", "redis", VALUE_REDIS, "embedded", .offset = CONF(redis),
      .help = "\"embedded\": a redis-server of our own below the state directory; or the address "
@@ -206,6 +247,7 @@ const struct config_section CONFIG_SECTIONS[] = {
                 "        senders = [ \"example.org\" ];\n"
                 "    }\n"
                 ")"},
+    {.path = "http", .help = "The HTTP API."},
     {.path = "queue", .help = "The queue and its Redis."},
     {.path = "dns", .help = "Name resolution."},
     {.path = "retry", .help = "When a delivery is tried again."},
@@ -217,7 +259,7 @@ const size_t CONFIG_SECTION_COUNT = ARRAY_LEN(CONFIG_SECTIONS);
 bool
 config_type_is_array(enum config_type type)
 {
-    return type == VALUE_NAMES || type == VALUE_NETWORKS;
+    return type == VALUE_NAMES || type == VALUE_PARTIES || type == VALUE_NETWORKS;
 }
 
 const struct config_key *

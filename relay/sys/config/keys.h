@@ -15,16 +15,19 @@ enum config_type {
     VALUE_DURATION, /* "10s": uint64_t milliseconds */
     VALUE_SIZE,     /* "10MB": uint64_t bytes */
     VALUE_SWITCH,   /* true or false: bool */
+    VALUE_RATE,     /* "100/m": struct config_rate */
+    VALUE_DATE,     /* "2027-01-31" or RFC 3339: uint64_t unix milliseconds, 0 for "" */
     VALUE_CHOICE,   /* one word of `choices`: its number, unsigned */
     VALUE_TEXT,     /* const char *, as all below */
     VALUE_NAME,     /* a host or domain name in ASCII; stored in lower case */
-    VALUE_NAMES,    /* array of such names: struct config_list of const char * */
-    VALUE_NETWORKS, /* array of addresses and networks, net_prefix_parse(); likewise */
+    VALUE_NAMES,    /* array of such names: struct config_list of const char *, as the next two */
+    VALUE_PARTIES,  /* array of domains and addresses, canonical */
+    VALUE_NETWORKS, /* array of addresses and networks, net_prefix_parse() */
     VALUE_IP,
     VALUE_SERVER, /* IP:PORT */
     VALUE_REDIS,  /* "embedded", IP:PORT or unix:/PATH */
-    VALUE_HASH,   /* crypt(5) */
-    VALUE_SHA256, /* 64 hex digits in lower case */
+    VALUE_HASH,   /* crypt(5), one or an array of two: const char *[2] */
+    VALUE_SHA256, /* 64 hex digits in lower case, likewise */
     VALUE_FILE,   /* absolute path of a file that must be there */
     VALUE_PATH,   /* absolute path of a directory that may not be there yet */
 };
@@ -70,24 +73,30 @@ struct config_file_domain {
     struct config_list dkim; /* of struct config_file_dkim */
 };
 struct config_file_credential {
-    struct config_credential out; /* without senders */
+    struct config_credential out; /* without lists and secrets */
+    const char *password_hashes[2], *key_hashes[2];
     const char *password_file;
     unsigned klass;
-    struct config_list senders; /* of const char * */
+    struct config_list senders, networks, recipients; /* of const char * */
 };
 struct config_file_listener {
     unsigned kind;
     const char *address;
     uint16_t port;
+    bool allow_clear;
     struct config_list proxies; /* of const char * */
 };
 struct config_draft {
     struct config config;
     unsigned workers, signers;
-    unsigned on_uncertain; /* 0 retry, 1 hold */
+    const char *user, *signer_user; /* names; for root only */
+    unsigned on_uncertain;          /* 0 retry, 1 hold */
     const char *dns_forward;
     struct config_list listeners, domains, credentials;
 };
+
+/* Types that are written as an array. */
+bool config_type_is_array(enum config_type type);
 
 extern const struct config_key CONFIG_KEYS[];
 extern const size_t CONFIG_KEY_COUNT;

@@ -2,8 +2,10 @@
 
 #include <inttypes.h>
 #include <stdio.h>
+#include <time.h>
 
 #include "relay/sys/base/bug.h"
+#include "relay/sys/base/limits.h"
 
 struct unit {
     struct slice name;
@@ -55,6 +57,66 @@ bool
 config_parse_size(struct slice text, uint64_t *out_bytes)
 {
     return parse(text, SIZES, ARRAY_LEN(SIZES), out_bytes);
+}
+
+bool
+config_parse_rate(struct slice text, unsigned *out_count, uint64_t *out_per_ms)
+{
+    static const struct unit PERIODS[] = {{{"h", 1}, 3600000}, {{"m", 1}, 60000}, {{"s", 1}, 1000}};
+    uint64_t count;
+    struct slice number = slice_cut_at(&text, '/');
+    if (!slice_to_u64(number, &count) || count < 1 || count > CREDENTIAL_QUOTA_MAX)
+        return false;
+    for (size_t i = 0; i < ARRAY_LEN(PERIODS); i++)
+        if (slice_eq(text, PERIODS[i].name)) {
+            *out_count = (unsigned)count;
+            *out_per_ms = PERIODS[i].factor;
+            return true;
+        }
+    return false;
+}
+
+/* Two or four digits within [least, most]. */
+static bool
+cut_number(struct slice *text, size_t digits, uint64_t least, uint64_t most, int *out)
+{
+    uint64_t value;
+    struct slice cut = slice_cut(text, digits);
+    if (cut.n != digits || !slice_to_u64(cut, &value) || value < least || value > most)
+        return false;
+    *out = (int)value;
+    return true;
+}
+
+static bool
+cut_char(struct slice *text, char c)
+{
+    struct slice cut = slice_cut(text, 1);
+    return cut.n == 1 && cut.p[0] == c;
+}
+
+bool
+config_parse_date(struct slice text, uint64_t *out_unix_ms)
+{
+    struct tm tm = {0};
+    int year = 0, month = 0;
+    if (!cut_number(&text, 4, 1970, 9999, &year) || !cut_char(&text, '-') ||
+        !cut_number(&text, 2, 1, 12, &month) || !cut_char(&text, '-') ||
+        !cut_number(&text, 2, 1, 31, &tm.tm_mday))
+        return false;
+    if (text.n > 0 && (!cut_char(&text, 'T') || !cut_number(&text, 2, 0, 23, &tm.tm_hour) ||
+                       !cut_char(&text, ':') || !cut_number(&text, 2, 0, 59, &tm.tm_min) ||
+                       !cut_char(&text, ':') || !cut_number(&text, 2, 0, 59, &tm.tm_sec) ||
+                       !cut_char(&text, 'Z') || text.n > 0))
+        return false;
+    tm.tm_year = year - 1900;
+    tm.tm_mon = month - 1;
+    int day = tm.tm_mday;
+    time_t t = timegm(&tm);
+    if (t < 0 || tm.tm_mday != day) /* a day that the month does not have */
+        return false;
+    *out_unix_ms = (uint64_t)t * 1000;
+    return true;
 }
 
 static void

@@ -110,6 +110,11 @@ struct tls_op {
     struct err err; /* out: ERR_NONE, ERR_TLS, ERR_TIMEOUT, ERR_CLOSED ... */
     struct list_node node;
 };
+/* Server side, before stream_start_tls(): names of the protocols that are spoken
+ * here (RFC 7301), separated by spaces, a constant. A client that asks for others
+ * only is refused: it was led to us by somebody else. One that asks for none is
+ * welcome. Without this call nobody is asked. */
+void stream_offer_protocols(struct stream *s, const char *names);
 /* Until done the user gets no callbacks but done; a failure is reported there
  * and the stream is then good for closing only. done does not come when the
  * stream is closed first. Output asked for before the call goes out in clear,

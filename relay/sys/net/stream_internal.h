@@ -39,6 +39,7 @@ struct stream {
     struct stream_user *user;
     struct sm sm;
     struct stream_tls *tls; /* NULL: plain */
+    const char *protocols;  /* stream_offer_protocols() */
 
     struct buf input;
     size_t read_bytes; /* size of the next plain read */

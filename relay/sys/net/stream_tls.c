@@ -181,6 +181,12 @@ set_server_name(struct stream_tls *t, struct slice name)
 }
 
 void
+stream_offer_protocols(struct stream *s, const char *names)
+{
+    s->protocols = names;
+}
+
+void
 stream_start_tls(struct stream *s, struct tls_op *op, struct tls_context *ctx,
                  struct slice server_name, uint64_t timeout_ms, void (*done)(struct tls_op *op))
 {
@@ -201,6 +207,7 @@ stream_start_tls(struct stream *s, struct tls_op *op, struct tls_context *ctx,
     SSL_set_bio(t->ssl, t->from_peer, t->to_peer);
     if (ctx->server) {
         SSL_set_accept_state(t->ssl);
+        tls_offer_protocols(t->ssl, s->protocols);
     } else {
         SSL_set_connect_state(t->ssl);
         set_server_name(t, server_name);

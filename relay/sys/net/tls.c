@@ -1,13 +1,12 @@
 #include "relay/sys/net/tls.h"
 
 #include <openssl/err.h>
+#include <openssl/pem.h>
 #include <stdlib.h>
 
 #include "relay/sys/base/bug.h"
+#include "relay/sys/base/slice.h"
 #include "relay/sys/net/tls_internal.h"
-
-/* Binds session tickets to this program's role (SSL_CTX_set_session_id_context(3)). */
-static const unsigned char SESSION_CONTEXT[] = "stagepost";
 
 int
 tls_err(struct err *e, const char *what)
@@ -42,7 +41,7 @@ context_new(const SSL_METHOD *method, struct err *err)
     SSL_CTX_set_options(ssl, SSL_OP_NO_RENEGOTIATION | SSL_OP_NO_COMPRESSION);
     SSL_CTX_clear_options(ssl, SSL_OP_IGNORE_UNEXPECTED_EOF); /* RFC 8446 6.1: truncation */
     SSL_CTX_set_mode(ssl, SSL_MODE_RELEASE_BUFFERS);          /* half the memory of an idle one */
-    SSL_CTX_set_session_cache_mode(ssl, SSL_SESS_CACHE_OFF);  /* tickets need none */
+    SSL_CTX_set_session_cache_mode(ssl, SSL_SESS_CACHE_OFF);
     SSL_CTX_set_default_passwd_cb(ssl, no_passphrase);
     return ctx;
 }
@@ -65,6 +64,40 @@ tls_context_free(struct tls_context *ctx)
     free(ctx);
 }
 
+void
+tls_offer_protocols(SSL *ssl, const char *names)
+{
+    SSL_set_app_data(ssl, (void *)(uintptr_t)names);
+}
+
+static bool
+is_offered(const char *names, struct slice name)
+{
+    struct slice rest = slice_str(names);
+    while (rest.n > 0)
+        if (slice_eq(slice_cut_at(&rest, ' '), name))
+            return true;
+    return false;
+}
+
+/* The client's list: each name behind its length (RFC 7301 3.1). */
+static int
+select_protocol(SSL *ssl, const unsigned char **out, unsigned char *out_n,
+                const unsigned char *list, unsigned n, void *ctx)
+{
+    const char *names = SSL_get_app_data(ssl);
+    (void)ctx;
+    if (names == NULL)
+        return SSL_TLSEXT_ERR_NOACK;
+    for (unsigned at = 0; at < n && list[at] < n - at; at += 1u + list[at])
+        if (is_offered(names, slice_from(list + at + 1, list[at]))) {
+            *out = list + at + 1;
+            *out_n = list[at];
+            return SSL_TLSEXT_ERR_OK;
+        }
+    return SSL_TLSEXT_ERR_ALERT_FATAL;
+}
+
 static int
 load_identity(SSL_CTX *ssl, const char *cert_path, const char *key_path, struct err *err)
 {
@@ -77,18 +110,70 @@ load_identity(SSL_CTX *ssl, const char *cert_path, const char *key_path, struct 
     return 0;
 }
 
-struct tls_context *
-tls_server_new(const char *cert_path, const char *key_path, struct err *err)
+/* The certificate, then its chain, as SSL_CTX_use_certificate_chain_file(3). */
+static int
+use_chain(SSL_CTX *ssl, BIO *pem, struct err *err)
+{
+    X509 *x = PEM_read_bio_X509_AUX(pem, NULL, no_passphrase, NULL);
+    int ok = x != NULL && SSL_CTX_use_certificate(ssl, x) == 1;
+    X509_free(x);
+    while (ok && (x = PEM_read_bio_X509(pem, NULL, no_passphrase, NULL)) != NULL)
+        ok = SSL_CTX_add0_chain_cert(ssl, x) == 1;
+    if (!ok)
+        return tls_err(err, "certificate");
+    ERR_clear_error(); /* the end of the text is no error */
+    return 0;
+}
+
+static int
+use_key(SSL_CTX *ssl, BIO *pem, struct err *err)
+{
+    EVP_PKEY *key = PEM_read_bio_PrivateKey(pem, NULL, no_passphrase, NULL);
+    int ok =
+        key != NULL && SSL_CTX_use_PrivateKey(ssl, key) == 1 && SSL_CTX_check_private_key(ssl) == 1;
+    EVP_PKEY_free(key);
+    return ok ? 0 : tls_err(err, "private key");
+}
+
+static struct tls_context *
+server_new(struct err *err)
 {
     struct tls_context *ctx = context_new(TLS_server_method(), err);
     if (ctx == NULL)
         return NULL;
     ctx->server = true;
-    SSL_CTX_set_session_id_context(ctx->ssl, SESSION_CONTEXT, sizeof SESSION_CONTEXT - 1);
-    if (load_identity(ctx->ssl, cert_path, key_path, err) != 0) {
+    /* Forward secrecy for everybody (RFC 9325 4.1); TLS 1.3 has nothing else. */
+    BUG_ON(SSL_CTX_set_cipher_list(ctx->ssl, "ECDHE+AESGCM:ECDHE+CHACHA20:ECDHE+AES:!aNULL") != 1);
+    /* No session is resumed: nothing that one listener or process knows of a client
+     * is believed by another, and no key opens what was recorded (RFC 9325 3.3). */
+    SSL_CTX_set_options(ctx->ssl, SSL_OP_NO_TICKET);
+    SSL_CTX_set_num_tickets(ctx->ssl, 0);
+    SSL_CTX_set_alpn_select_cb(ctx->ssl, select_protocol, NULL);
+    return ctx;
+}
+
+struct tls_context *
+tls_server_new(const char *cert_path, const char *key_path, struct err *err)
+{
+    struct tls_context *ctx = server_new(err);
+    if (ctx == NULL || load_identity(ctx->ssl, cert_path, key_path, err) == 0)
+        return ctx;
+    tls_context_free(ctx);
+    return NULL;
+}
+
+struct tls_context *
+tls_server_from_text(const char *cert_pem, const char *key_pem, struct err *err)
+{
+    struct tls_context *ctx = server_new(err);
+    BIO *cert = BIO_new_mem_buf(cert_pem, -1), *key = BIO_new_mem_buf(key_pem, -1);
+    BUG_ON(cert == NULL || key == NULL);
+    if (ctx != NULL && (use_chain(ctx->ssl, cert, err) != 0 || use_key(ctx->ssl, key, err) != 0)) {
         tls_context_free(ctx);
-        return NULL;
+        ctx = NULL;
     }
+    BIO_free(cert);
+    BIO_free(key);
     return ctx;
 }
 

@@ -1,7 +1,8 @@
 /*
  * TLS contexts: one per role, made at start and at reload (making one costs
  * 0.3 ms to 84 ms), shared by all streams of that role. TLS 1.2 or newer, no
- * renegotiation, a missing close_notify is an error.
+ * renegotiation, a missing close_notify is an error; servers resume no sessions
+ * and have forward secrecy with every cipher.
  */
 #ifndef STAGEPOST_NET_TLS_H
 #define STAGEPOST_NET_TLS_H
@@ -12,6 +13,9 @@ struct tls_context; /* counted by its streams; free drops the caller's reference
 
 /* Server side, from PEM files (certificate chain, private key). */
 struct tls_context *tls_server_new(const char *cert_path, const char *key_path, struct err *err);
+/* The same from what such files hold. */
+struct tls_context *tls_server_from_text(const char *cert_pem, const char *key_pem,
+                                         struct err *err);
 /* Client side, opportunistic (RFC 7435): any certificate is accepted; whether it
  * would have verified against the system's roots is not looked at. */
 struct tls_context *tls_client_opportunistic_new(struct err *err);

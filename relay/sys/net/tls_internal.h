@@ -16,6 +16,9 @@ struct tls_context {
     bool verifies;
 };
 
+/* Of a server's SSL: the names of stream_offer_protocols(), or NULL. */
+void tls_offer_protocols(SSL *ssl, const char *names);
+
 /* "what: reason" of the oldest error in OpenSSL's queue, which is emptied. */
 int tls_err(struct err *e, const char *what);
 

@@ -15,6 +15,7 @@
 #include "relay/sys/config/config.h"
 #include "relay/sys/net/stream.h"
 #include "relay/sys/proc/keeper.h"
+#include "relay/sys/proc/rights.h"
 #include "relay/sys/proc/worker.h"
 
 enum { EXIT_USAGE = 64, EXIT_SOFTWARE = 70, EXIT_CONFIG = 78 };
@@ -81,7 +82,8 @@ key_specs(const struct config *c)
     for (unsigned i = 0; i < c->dkim_key_count; i++)
         keys[i] = (struct key_spec){.domain = c->dkim_keys[i].domain,
                                     .selector = c->dkim_keys[i].selector,
-                                    .pem_path = c->dkim_keys[i].path};
+                                    .pem_path = c->dkim_keys[i].path,
+                                    .pem = c->dkim_keys[i].pem};
     return keys;
 }
 
@@ -175,9 +177,13 @@ child_main(int argc, char **argv)
 {
     struct err err = {0};
     uint64_t number;
-    if (argc != 3 || !slice_to_u64(slice_str(argv[1]), &number) || number >= METRICS_SLOTS_MAX)
+    if (argc != 4 || !slice_to_u64(slice_str(argv[1]), &number) || number >= METRICS_SLOTS_MAX)
         return EXIT_USAGE;
     log_init(argv[0], (unsigned)number, LOG_INFO);
+    if (rights_become(argv[3], &err) != 0) {
+        LOG(LOG_ERROR, "child.rights", LF_ERR(&err));
+        return EXIT_SOFTWARE;
+    }
     if (strcmp(argv[0], "checker") == 0)
         return checker_run(&(struct checker_config){.listen_fd = CHECKER_FD_LISTEN,
                                                     .control_fd = CHILD_FD_CONTROL});

@@ -1,7 +1,7 @@
 /*
  * What the supervisor and its children agree on: how a child is started and
  * what stands on which descriptor. A child is this program with the arguments
- * "child ROLE NUMBER [OWNER]"; standard error is the log.
+ * "child ROLE NUMBER OWNER AS" (AS: rights.h); standard error is the log.
  */
 #ifndef STAGEPOST_PROC_CHILD_H
 #define STAGEPOST_PROC_CHILD_H

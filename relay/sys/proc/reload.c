@@ -39,7 +39,6 @@ finish(struct reload *r, bool ok, const char *why)
         tell(r, p, ok ? FOLLOW_COMMIT : FOLLOW_FORGET, -1);
     }
     r->generation = 0;
-    r->snapshot_fd = -1;
     r->done(r, ok, why);
 }
 
@@ -83,14 +82,14 @@ ask(struct reload *r, struct reload_part *p)
 {
     p->asked = p->control_fd >= 0;
     if (p->asked)
-        tell(r, p, FOLLOW_PREPARE, r->snapshot_fd);
+        tell(r, p, FOLLOW_PREPARE, p->snapshot_fd);
 }
 
 void
 reload_init(struct reload *r, struct loop *l,
             void (*done)(struct reload *r, bool ok, const char *why))
 {
-    *r = (struct reload){.snapshot_fd = -1, .done = done};
+    *r = (struct reload){.done = done};
     list_init(&r->parts);
     timer_init(&r->limit, l, on_limit);
 }
@@ -98,18 +97,17 @@ reload_init(struct reload *r, struct loop *l,
 void
 reload_add(struct reload *r, struct reload_part *p)
 {
-    p->control_fd = -1;
+    p->control_fd = p->snapshot_fd = -1;
     p->asked = false;
     list_node_init(&p->node);
     list_push(&r->parts, &p->node);
 }
 
 void
-reload_begin(struct reload *r, uint64_t generation, int snapshot_fd)
+reload_begin(struct reload *r, uint64_t generation)
 {
     BUG_ON(r->generation != 0 || generation == 0);
     r->generation = generation;
-    r->snapshot_fd = snapshot_fd;
     timer_start(&r->limit, clock_scaled_ms(RELOAD_ANSWER_MS));
     LIST_EACH(&r->parts, n)
     ask(r, container_of(n, struct reload_part, node));

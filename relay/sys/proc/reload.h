@@ -24,15 +24,15 @@ struct reload_part {
     struct list_node node;
     const char *name; /* in logs, with `number` */
     unsigned number;
-    int control_fd; /* -1: not running */
-    bool asked;     /* and has not answered yet, nor has its successor */
+    int control_fd;  /* -1: not running */
+    int snapshot_fd; /* the owner's: what this child gets, from reload_begin() to done */
+    bool asked;      /* and has not answered yet, nor has its successor */
 };
 
 struct reload {
     struct list parts;
     struct timer limit;
     uint64_t generation; /* being prepared; 0: no reload is under way */
-    int snapshot_fd;     /* of it, borrowed until done */
     /* The owner's: exactly once for each reload_begin(), maybe inside it. ok:
      * the generation is in force; else `why` says who refused it and why. */
     void (*done)(struct reload *r, bool ok, const char *why);
@@ -42,7 +42,7 @@ void reload_init(struct reload *r, struct loop *l,
                  void (*done)(struct reload *r, bool ok, const char *why));
 void reload_add(struct reload *r, struct reload_part *p); /* not running yet */
 /* Not while one is under way. generation: above all before it. */
-void reload_begin(struct reload *r, uint64_t generation, int snapshot_fd);
+void reload_begin(struct reload *r, uint64_t generation);
 void reload_part_started(struct reload *r, struct reload_part *p, int control_fd);
 void reload_part_ended(struct reload *r, struct reload_part *p);
 /* Whether the line was an answer of this protocol. */

@@ -64,14 +64,15 @@ struct supervisor {
     struct loop *loop;
     struct child *children;
     unsigned count;
-    int config_fd, metrics_fd, life_read_fd, life_write_fd;
+    int config_fds[CONFIG_READER_COUNT]; /* one for each kind of reader */
+    int metrics_fd, life_read_fd, life_write_fd;
     enum phase phase;
     struct timer phase_limit;
     struct signal_watch *sigterm, *sigint, *sighup;
     struct reload reload;
-    uint64_t generation; /* the newest that was tried */
-    int next_config_fd;  /* while a reload is under way */
-    bool reload_again;   /* SIGHUP came during one */
+    uint64_t generation;                      /* the newest that was tried */
+    int next_config_fds[CONFIG_READER_COUNT]; /* while a reload is under way */
+    bool reload_again;                        /* SIGHUP came during one */
     bool said_ready;
     int exit_code;
 };
@@ -86,6 +87,14 @@ follows_reloads(enum role r)
 }
 
 /* ---- starting ------------------------------------------------------------ */
+
+static enum config_reader
+reader_of(enum role role)
+{
+    return role == ROLE_WORKER   ? CONFIG_READER_WORKER
+           : role == ROLE_SIGNER ? CONFIG_READER_SIGNER
+                                 : CONFIG_READER_OTHER;
+}
 
 static unsigned
 role_fds(const struct child *c, int fds[FDS_MAX])
@@ -210,13 +219,14 @@ static int
 child_spawn(struct child *c, int child_control_fd, struct err *err)
 {
     struct supervisor *s = c->sup;
-    char number[16], owner[OWNER_HEX_BYTES + 1];
+    char number[16], owner[OWNER_HEX_BYTES + 1], as[RIGHTS_AS_MAX];
     int fds[FDS_MAX] = {-1, STDERR_FILENO, STDERR_FILENO};
     snprintf(number, sizeof number, "%u", c->number);
     owner_to_hex(c->owner, owner);
+    rights_format(s->cfg->rights, c->role == ROLE_SIGNER, as);
     fds[CHILD_FD_CONTROL] = child_control_fd;
     bool trusted = c->role != ROLE_CHECKER; /* with what strangers must not reach */
-    fds[CHILD_FD_CONFIG] = trusted ? s->config_fd : -1;
+    fds[CHILD_FD_CONFIG] = trusted ? s->config_fds[reader_of(c->role)] : -1;
     fds[CHILD_FD_METRICS] = trusted ? s->metrics_fd : -1;
     fds[CHILD_FD_LOCK] = s->cfg->dir->children_lock_fd;
     fds[CHILD_FD_LIFE] = c->role == ROLE_KEEPER   ? s->life_read_fd
@@ -227,6 +237,7 @@ child_spawn(struct child *c, int child_control_fd, struct err *err)
                     (char *)(uintptr_t)ROLE_NAMES[c->role],
                     number,
                     owner,
+                    as,
                     NULL};
     struct process_spec spec = {.file = "/proc/self/exe", .argv = argv, .fds = fds};
     spec.fd_count = (int)role_fds(c, fds);
@@ -357,7 +368,15 @@ on_signal(void *owner, int signo)
 
 /* ---- reload --------------------------------------------------------------- */
 
-static int make_snapshot(const struct config *c, struct err *err);
+static void
+forget_snapshots(int fds[CONFIG_READER_COUNT])
+{
+    for (int i = 0; i < CONFIG_READER_COUNT; i++)
+        fds[i] = -1;
+}
+
+static int make_snapshots(const struct config *c, int fds[CONFIG_READER_COUNT], struct err *err);
+static void close_snapshots(int fds[CONFIG_READER_COUNT]);
 
 static void
 try_reload(struct supervisor *s)
@@ -368,9 +387,11 @@ try_reload(struct supervisor *s)
     s->generation++;
     const struct config *next = s->cfg->reread(s->cfg->owner, s->generation);
     if (next != NULL) {
-        s->next_config_fd = make_snapshot(next, &err);
-        if (s->next_config_fd >= 0) {
-            reload_begin(&s->reload, s->generation, s->next_config_fd);
+        if (make_snapshots(next, s->next_config_fds, &err) == 0) {
+            for (unsigned i = 0; i < s->count; i++)
+                s->children[i].follows.snapshot_fd =
+                    s->next_config_fds[reader_of(s->children[i].role)];
+            reload_begin(&s->reload, s->generation);
             return;
         }
         LOG(LOG_ERROR, "reload.refused", LF_ERR(&err));
@@ -384,14 +405,14 @@ reload_done(struct reload *r, bool ok, const char *why)
 {
     struct supervisor *s = container_of(r, struct supervisor, reload);
     if (ok) {
-        close(s->config_fd);
-        s->config_fd = s->next_config_fd;
+        close_snapshots(s->config_fds);
+        memcpy(s->config_fds, s->next_config_fds, sizeof s->config_fds);
         LOG(LOG_NOTICE, "reload.done", LF_U("generation", s->generation));
     } else {
-        close(s->next_config_fd);
+        close_snapshots(s->next_config_fds);
         LOG(LOG_ERROR, "reload.refused", LF_STR("why", why));
     }
-    s->next_config_fd = -1;
+    forget_snapshots(s->next_config_fds);
     s->cfg->on_reloaded(s->cfg->owner, ok);
     if (s->phase != PHASE_RUNNING)
         return;
@@ -407,7 +428,7 @@ on_sighup(void *owner, int signo)
     (void)signo;
     if (s->cfg->reread == NULL || s->phase != PHASE_RUNNING)
         LOG0(LOG_NOTICE, "reload.ignored");
-    else if (s->next_config_fd >= 0)
+    else if (s->reload.generation != 0)
         s->reload_again = true;
     else
         try_reload(s);
@@ -416,12 +437,12 @@ on_sighup(void *owner, int signo)
 /* ---- running ------------------------------------------------------------- */
 
 static int
-make_snapshot(const struct config *c, struct err *err)
+make_snapshot(const struct config *c, enum config_reader reader, struct err *err)
 {
     int fd = memfd_create("stagepost-config", MFD_CLOEXEC | MFD_ALLOW_SEALING);
     if (fd < 0)
         return err_set_errno(err, ERR_IO, "memfd_create");
-    if (config_write_snapshot(c, fd, err) != 0) {
+    if (config_write_snapshot(c, reader, fd, err) != 0) {
         close(fd);
         return -1;
     }
@@ -461,13 +482,37 @@ make_children(struct supervisor *s)
         child_start(&s->children[i]);
 }
 
+static void
+close_snapshots(int fds[CONFIG_READER_COUNT])
+{
+    for (int i = 0; i < CONFIG_READER_COUNT; i++)
+        if (fds[i] >= 0)
+            close(fds[i]);
+    forget_snapshots(fds);
+}
+
+/* One for each kind of reader, or none. */
+static int
+make_snapshots(const struct config *c, int fds[CONFIG_READER_COUNT], struct err *err)
+{
+    for (int i = 0; i < CONFIG_READER_COUNT; i++) {
+        fds[i] = make_snapshot(c, (enum config_reader)i, err);
+        if (fds[i] < 0) {
+            close_snapshots(fds);
+            return -1;
+        }
+    }
+    return 0;
+}
+
 static int
 open_shared(struct supervisor *s, struct err *err)
 {
     int life[2];
-    s->config_fd = make_snapshot(s->cfg->config, err);
+    if (make_snapshots(s->cfg->config, s->config_fds, err) != 0)
+        return -1;
     s->metrics_fd = metrics_create(err);
-    if (s->config_fd < 0 || s->metrics_fd < 0)
+    if (s->metrics_fd < 0)
         return -1;
     if (pipe2(life, O_CLOEXEC) != 0)
         return err_set_errno(err, ERR_IO, "pipe");
@@ -485,7 +530,7 @@ supervisor_fini(struct supervisor *s)
     signal_watch_close(s->sighup);
     free(s->children);
     loop_free(s->loop);
-    close(s->config_fd);
+    close_snapshots(s->config_fds);
     close(s->metrics_fd);
     close(s->life_read_fd);
     if (s->life_write_fd >= 0)
@@ -511,8 +556,9 @@ int
 supervisor_run(const struct supervisor_config *cfg)
 {
     struct err err = {0};
-    struct supervisor s = {
-        .cfg = cfg, .loop = loop_new(), .life_write_fd = -1, .next_config_fd = -1};
+    struct supervisor s = {.cfg = cfg, .loop = loop_new(), .life_write_fd = -1};
+    forget_snapshots(s.config_fds);
+    forget_snapshots(s.next_config_fds);
     timer_init(&s.phase_limit, s.loop, phase_too_long);
     reload_init(&s.reload, s.loop, reload_done);
     s.generation = cfg->config->generation;

@@ -11,6 +11,7 @@
 #include "relay/sys/base/limits.h"
 #include "relay/sys/config/config.h"
 #include "relay/sys/net/stream.h"
+#include "relay/sys/proc/rights.h"
 #include "relay/sys/proc/statedir.h"
 
 enum { WORKERS_MAX = 32, SIGNERS_MAX_HERE = 32 };
@@ -51,6 +52,7 @@ struct supervisor_config {
     const struct config *config; /* with everything that children need */
     const struct statedir *dir;
     const struct sockets *sockets;
+    const struct rights *rights;   /* NULL: children are who we are */
     void (*on_ready)(void *owner); /* all workers accept for the first time */
     /* SIGHUP: the configuration read again, of the generation given; NULL when
      * it will not do, which is logged there. It stays until on_reloaded(), which

@@ -145,7 +145,7 @@ static int
 prepare_reload(struct config_follower *f, const struct config *next, struct err *err)
 {
     struct worker *w = container_of(f, struct worker, follower);
-    w->tls_next = tls_server_new(next->tls_cert_path, next->tls_key_path, err);
+    w->tls_next = tls_server_from_text(next->tls_cert_pem, next->tls_key_pem, err);
     if (w->tls_next == NULL)
         return -1;
     w->next = next;
@@ -188,6 +188,8 @@ open_listener(struct worker *w, unsigned i, struct err *err)
     BUG_ON(c->proxy_count > PROXY_NETWORKS_MAX);
     for (unsigned k = 0; k < c->proxy_count; k++)
         BUG_ON(!net_prefix_parse(slice_str(c->proxies[k]), &networks[k]));
+    if (c->kind == CONFIG_HTTPS)
+        return api_listen_tls(w->api, fd, &proxies, w->tls_server, err);
     if (c->kind == CONFIG_HTTP)
         return api_listen(w->api, fd, &proxies, err);
     return smtp_server_listen(w->smtp, fd, c->kind == CONFIG_SMTPS, &proxies, err);
@@ -237,7 +239,7 @@ open_network(struct worker *w, struct err *err)
         .forward = c->dns_forward[0] != '\0' ? c->dns_forward : NULL,
         .no_special_zones = c->development,
     };
-    w->tls_server = tls_server_new(c->tls_cert_path, c->tls_key_path, err);
+    w->tls_server = tls_server_from_text(c->tls_cert_pem, c->tls_key_pem, err);
     w->tls_client = tls_client_opportunistic_new(err);
     w->resolver = resolver_new(w->loop, &dns, err);
     if (w->tls_server == NULL || w->tls_client == NULL || w->resolver == NULL)
@@ -281,6 +283,7 @@ open_doors(struct worker *w)
     const struct config *c = &w->config;
     w->door = submit_door_new(w->loop, c, w->queue, w->signers);
     w->credentials = credentials_new(w->loop, c);
+    credentials_use_queue(w->credentials, w->queue);
     struct smtp_server_parts smtp = {.loop = w->loop,
                                      .config = c,
                                      .door = w->door,

@@ -16,6 +16,7 @@
 #include "relay/sys/base/clock.h"
 #include "relay/sys/base/limits.h"
 #include "relay/wire/envelope.h"
+#include "tests/unit/support/fake_operate.h"
 #include "tests/unit/support/http_client.h"
 #include "tests/unit/support/temp_dir.h"
 
@@ -53,9 +54,10 @@ static struct config config = {.development = true,
                                .sandbox_dir = "/captures"};
 
 const struct config_credential *
-credential_by_key(const struct credentials *cs, struct slice key)
+credential_by_key(const struct credentials *cs, struct slice key, const struct net_address *from)
 {
     (void)cs;
+    (void)from;
     return slice_eq(key, SLICE("dev"))        ? &CREDENTIAL
            : slice_eq(key, SLICE("nameless")) ? &WITHOUT_TENANT
                                               : NULL;
@@ -237,7 +239,7 @@ void
 queue_depth_start(struct queue_depth_op *op, struct queue *q)
 {
     (void)q;
-    op->depth = (struct queue_depth){7, 5, 2, 1};
+    op->depth = (struct queue_depth){7, 5, 2, 1, 3};
     op->err.code = fake.depth_error;
     op->state = malloc(sizeof *op->state);
     op->state->op = op;
@@ -333,8 +335,10 @@ start(void **state)
     struct err err = {0};
     memset(&fake, 0, sizeof fake);
     fake.status = QUEUE_UP;
+    *fake_operate() = (struct fake_operate){.message = stored_message};
     stopping = false;
     loop = loop_new();
+    fake_operate()->loop = loop;
     api = api_new(&(struct api_parts){.loop = loop, .config = &config});
     assert_int_equal(api_listen(api, listen_anywhere(&port), NULL, &err), 0);
     temp_dir_make(&dir);
@@ -1041,6 +1045,179 @@ has_no_sandbox_outside_development(void **state)
     }
 }
 
+/* ---- what waits ---------------------------------------------------------- */
+
+static void
+lists_messages(void **state)
+{
+    (void)state;
+    struct client c;
+    struct answer a = ask(&c, "GET /v1/messages", KEY, SLICE_NONE);
+    assert_int_equal(a.status, 200);
+    json_t *o = parse(&a), *data = json_object_get(o, "data");
+    assert_int_equal(json_array_size(data), 2);
+    assert_string_equal(json_string_value(json_object_get(json_array_get(data, 1), "id")), ID_TEXT);
+    assert_null(json_object_get(json_array_get(data, 0), "tenant"));
+    assert_false(json_is_true(json_object_get(o, "has_more")));
+    assert_true(json_is_null(json_object_get(o, "next")));
+    json_decref(o);
+    client_close(&c);
+    assert_non_null(strstr(fake_operate()->asked,
+                           "tenant=dev id=00000000-0000-0000-0000-000000000000 to= state=-1 "
+                           "since=0 until=0 limit=25"));
+    fake_operate()->has_more = true;
+    a = ask(&c,
+            "GET /v1/messages?to=anna@Two.example&status=held&limit=100"
+            "&since=2026-11-23T08:00:00Z&until=2026-11-23T10:00:00.5%2B01:00&after=" ID_TEXT,
+            KEY, SLICE_NONE);
+    assert_int_equal(a.status, 200);
+    assert_true(body_has(&a, "\"has_more\":true,\"next\":\"" ID_TEXT "\"}"));
+    client_close(&c);
+    assert_non_null(strstr(fake_operate()->asked,
+                           "id=" ID_TEXT " to=anna@two.example state=2 since=1795420800000 "
+                           "until=1795424400500 limit=100"));
+    a = ask_control(&c, "GET /v1/messages?tenant=two", "", SLICE_NONE);
+    assert_true(body_has(&a, "\"tenant\":\"dev\""));
+    assert_non_null(strstr(fake_operate()->asked, "tenant=two "));
+    client_close(&c);
+}
+
+static void
+refuses_wrong_parameters(void **state)
+{
+    (void)state;
+    static const char *const WRONG[] = {"limit=0",
+                                        "limit=101",
+                                        "limit=x",
+                                        "status=gone",
+                                        "after=abc",
+                                        "since=yesterday",
+                                        "to=nobody",
+                                        "colour=red",
+                                        "limit=1&limit=2",
+                                        "since=2026-13-01T00:00:00Z",
+                                        "until=2026-02-29T00:00:00Z",
+                                        "since=2026-11-23T08:00:00"};
+    struct client c;
+    for (size_t i = 0; i < ARRAY_LEN(WRONG); i++) {
+        char line[128];
+        snprintf(line, sizeof line, "GET /v1/messages?%s", WRONG[i]);
+        struct answer a = ask(&c, line, KEY, SLICE_NONE);
+        assert_problem(&a, 422, "invalid_fields");
+        client_close(&c);
+    }
+    struct answer a = ask(&c, "GET /v1/messages?to=%zz", KEY, SLICE_NONE);
+    assert_problem(&a, 400, "bad_query");
+    client_close(&c);
+    assert_string_equal(fake_operate()->asked, "");
+}
+
+static void
+tells_events_and_gives_bytes(void **state)
+{
+    (void)state;
+    struct client c;
+    struct answer a = ask(&c, "GET /v1/messages/" ID_TEXT "/events", KEY, SLICE_NONE);
+    assert_int_equal(a.status, 200);
+    assert_true(slice_eq(
+        a.body,
+        SLICE("{\"data\":[{\"id\":\"0.0.0.0\",\"time\":\"2026-11-23T08:00:00.123Z\","
+              "\"type\":\"message.accepted\",\"recipient\":null,\"domain\":null,\"attempt\":0,"
+              "\"response\":null,\"retry_at\":null,\"uncertain\":false},"
+              "{\"id\":\"1.1.0.1\",\"time\":\"2026-11-23T08:00:01.000Z\","
+              "\"type\":\"delivery.deferred\",\"recipient\":\"b@two.example\","
+              "\"domain\":\"two.example\",\"attempt\":1,\"response\":null,"
+              "\"retry_at\":\"2026-11-23T09:00:00.000Z\",\"uncertain\":true}],"
+              "\"dropped\":3}\n")));
+    client_close(&c);
+    a = ask(&c, "GET /v1/messages/" ID_TEXT "/raw", KEY, SLICE_NONE);
+    assert_int_equal(a.status, 200);
+    assert_true(answer_has(&a, "content-type", "message/rfc822"));
+    assert_true(slice_eq(a.body, SLICE("From: a@b.example\r\n\r\nraw\r\n")));
+    client_close(&c);
+    fake_operate()->error = ERR_STALE;
+    a = ask(&c, "GET /v1/messages/" ID_TEXT "/raw", KEY, SLICE_NONE);
+    assert_problem(&a, 404, "body_gone");
+    client_close(&c);
+    fake_operate()->error = ERR_NOT_FOUND;
+    a = ask(&c, "GET /v1/messages/" ID_TEXT "/events", KEY, SLICE_NONE);
+    assert_problem(&a, 404, "not_found");
+    client_close(&c);
+    fake_operate()->error = ERR_AWAY;
+    a = ask(&c, "GET /v1/messages", KEY, SLICE_NONE);
+    assert_problem(&a, 503, "queue_away");
+    client_close(&c);
+}
+
+static void
+changes_what_waits(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *line, *action;
+    } ROWS[] = {{"POST /v1/messages/" ID_TEXT "/retry", "action=0"},
+                {"POST /v1/messages/" ID_TEXT "/cancel", "action=1"},
+                {"POST /v1/messages/" ID_TEXT "/hold", "action=2"},
+                {"POST /v1/messages/" ID_TEXT "/release", "action=3"}};
+    struct client c;
+    struct answer a;
+    fake_operate()->affected = 2;
+    for (size_t i = 0; i < ARRAY_LEN(ROWS); i++) {
+        a = ask(&c, ROWS[i].line, KEY, SLICE_NONE);
+        assert_int_equal(a.status, 200);
+        assert_true(
+            slice_eq(a.body, SLICE("{\"id\":\"" ID_TEXT "\",\"affected\":2,\"in_flight\":0}\n")));
+        assert_non_null(strstr(fake_operate()->asked, ROWS[i].action));
+        assert_non_null(strstr(fake_operate()->asked, "tenant=dev id=" ID_TEXT));
+        client_close(&c);
+    }
+    a = ask(&c, ROWS[1].line, JSON, SLICE("{\"recipients\":[\"b@Two.example\"]}"));
+    assert_int_equal(a.status, 200);
+    assert_non_null(strstr(fake_operate()->asked, "recipients=1 b@two.example"));
+    client_close(&c);
+    fake_operate()->affected = 0;
+    a = ask(&c, ROWS[1].line, KEY, SLICE_NONE);
+    assert_problem(&a, 409, "nothing_to_do");
+    client_close(&c);
+    fake_operate()->in_flight = 1;
+    a = ask(&c, ROWS[1].line, KEY, SLICE_NONE);
+    assert_problem(&a, 409, "in_flight");
+    client_close(&c);
+}
+
+static void
+refuses_wrong_changes(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *body;
+        unsigned status;
+        const char *code;
+    } ROWS[] = {{"[", 400, "invalid_json"},
+                {"{\"recipients\":[]}", 422, "invalid_fields"},
+                {"{\"recipients\":\"a@b.example\"}", 422, "invalid_fields"},
+                {"{\"to\":[\"a@b.example\"]}", 422, "invalid_fields"},
+                {"{\"recipients\":[\"nobody\"]}", 422, "invalid_address"},
+                {"{\"recipients\":[7]}", 422, "invalid_address"}};
+    struct client c;
+    struct answer a;
+    for (size_t i = 0; i < ARRAY_LEN(ROWS); i++) {
+        a = ask(&c, "POST /v1/messages/" ID_TEXT "/hold", JSON, slice_str(ROWS[i].body));
+        assert_problem(&a, ROWS[i].status, ROWS[i].code);
+        client_close(&c);
+    }
+    a = ask(&c, "POST /v1/messages/none/hold", KEY, SLICE_NONE);
+    assert_problem(&a, 404, "not_found");
+    client_close(&c);
+    a = ask(&c, "POST /v1/messages/" ID_TEXT "/hold", "", SLICE_NONE);
+    assert_problem(&a, 401, "unauthorized");
+    client_close(&c);
+    a = ask(&c, "GET /v1/messages", "", SLICE_NONE);
+    assert_problem(&a, 401, "unauthorized");
+    client_close(&c);
+    assert_string_equal(fake_operate()->asked, "");
+}
+
 /* ---- operators ---------------------------------------------------------- */
 
 static void
@@ -1099,6 +1276,40 @@ operators_send_as_somebody(void **state)
     assert_int_equal(fake.submitted, 1);
 }
 
+/* The admin key, and the one before, over TCP as by the control socket; nothing
+ * else makes an operator. */
+static void
+the_admin_key_makes_an_operator(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *fields;
+        unsigned status;
+    } ROWS[] = {{"Authorization: Bearer admin\r\n", 200},
+                {"authorization: bearer older\r\n", 200},
+                {"Authorization: Bearer adminx\r\n", 401},
+                {"Authorization: Basic admin\r\n", 401},
+                {"", 401}};
+    struct client c;
+    /* SHA-256 of "admin" and "older" */
+    config.admin_key_sha256 = "8c6976e5b5410415bde908bd4dee15dfb167a9c873fc4bb8a81f6f2ab448a918";
+    config.admin_key_sha256_old =
+        "da925a30e31f7fdaa7044e3e5ba4ae17670de82d677b0e7adf5700428a137a36";
+    for (size_t i = 0; i < ARRAY_LEN(ROWS); i++) {
+        struct answer a =
+            ask(&c, "GET /v1/messages/" ID_TEXT "?tenant=two", ROWS[i].fields, SLICE_NONE);
+        assert_int_equal(a.status, ROWS[i].status);
+        if (a.status == 200)
+            assert_string_equal(fake.tenant, "two");
+        client_close(&c);
+    }
+    config.admin_key_sha256 = config.admin_key_sha256_old = "";
+    struct answer a =
+        ask(&c, "GET /v1/messages/" ID_TEXT, "Authorization: Bearer admin\r\n", SLICE_NONE);
+    assert_problem(&a, 401, "unauthorized");
+    client_close(&c);
+}
+
 /* What an operator may say is nothing in the mouth of others. */
 static void
 keys_see_their_tenant(void **state)
@@ -1148,8 +1359,14 @@ main(void)
         ROUTE_TEST(shows_captures),
         ROUTE_TEST(advances_the_clock),
         ROUTE_TEST(refuses_foreign_origins),
+        ROUTE_TEST(lists_messages),
+        ROUTE_TEST(refuses_wrong_parameters),
+        ROUTE_TEST(tells_events_and_gives_bytes),
+        ROUTE_TEST(changes_what_waits),
+        ROUTE_TEST(refuses_wrong_changes),
         ROUTE_TEST(operators_see_everything),
         ROUTE_TEST(operators_send_as_somebody),
+        ROUTE_TEST(the_admin_key_makes_an_operator),
         ROUTE_TEST(keys_see_their_tenant),
         cmocka_unit_test_setup_teardown(has_no_sandbox_outside_development, start_production,
                                         stop_production),

@@ -45,7 +45,7 @@ static void
 refused(const char *domain, const char *selector, const char *path, const char *why)
 {
     struct err err = {0};
-    struct key_spec spec = {domain, selector, path};
+    struct key_spec spec = {domain, selector, path, NULL};
     assert_null(keyset_load(&spec, 1, &err));
     assert_int_equal(err.code, ERR_CONFIG);
     if (strstr(err.text, why) == NULL)
@@ -132,7 +132,7 @@ other_forms_of_pem_are_read(void **state)
     BIO_free(bio);
     fclose(f);
     EVP_PKEY_free(pkey);
-    struct key_spec spec = {"example.org", "s", path};
+    struct key_spec spec = {"example.org", "s", path, NULL};
     struct keyset *ks = keyset_load(&spec, 1, &err);
     assert_non_null(ks);
     keyset_free(ks);
@@ -145,9 +145,9 @@ the_domain_goes_before_the_wildcard(void **state)
     struct err err = {0};
     struct signing_key *keys[KEYS_PER_DOMAIN_MAX];
     const struct key_spec specs[] = {
-        {"*", "any", dir.rsa},
-        {"Example.org", "one", dir.rsa},
-        {"example.ORG", "two", dir.ed25519},
+        {"*", "any", dir.rsa, NULL},
+        {"Example.org", "one", dir.rsa, NULL},
+        {"example.ORG", "two", dir.ed25519, NULL},
     };
     struct keyset *ks = keyset_load(specs, 3, &err);
     assert_non_null(ks);
@@ -170,11 +170,11 @@ keys_of_a_domain_are_limited_and_distinct(void **state)
 {
     (void)state;
     struct err err = {0};
-    struct key_spec specs[] = {{"a.org", "1", dir.rsa},
-                               {"a.org", "2", dir.rsa},
-                               {"a.org", "3", dir.rsa},
-                               {"a.org", "4", dir.rsa},
-                               {"a.org", "5", dir.rsa}};
+    struct key_spec specs[] = {{"a.org", "1", dir.rsa, NULL},
+                               {"a.org", "2", dir.rsa, NULL},
+                               {"a.org", "3", dir.rsa, NULL},
+                               {"a.org", "4", dir.rsa, NULL},
+                               {"a.org", "5", dir.rsa, NULL}};
     assert_null(keyset_load(specs, KEYS_PER_DOMAIN_MAX + 1, &err));
     assert_non_null(strstr(err.text, "more than"));
     specs[1].selector = "1";

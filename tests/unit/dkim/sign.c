@@ -353,7 +353,7 @@ domains_are_checked_before_anything_else(void **state)
     assert_int_equal(sign_job_new(f->engine, SLICE("a.org\r\nX: y"), &j, &f->err), SIGN_REFUSED);
     assert_int_equal(sign_job_new(f->engine, SLICE(""), &j, &f->err), SIGN_REFUSED);
     assert_null(j);
-    struct key_spec spec = {"example.org", "s", f->dir.rsa};
+    struct key_spec spec = {"example.org", "s", f->dir.rsa, NULL};
     struct keyset *keys = keyset_load(&spec, 1, &f->err);
     struct sign_engine *engine = sign_engine_new(keys, &f->err);
     assert_int_equal(sign_job_new(engine, SLICE("example.com"), &j, &f->err), SIGN_NO_KEY);

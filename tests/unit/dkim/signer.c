@@ -317,7 +317,7 @@ prepare(struct rig *r, const char *line, const struct config_dkim_key *keys, uns
     const struct config c = {.dkim_keys = keys, .dkim_key_count = count};
     struct err err = {0};
     int fd = memfd_create("test", 0);
-    assert_int_equal(config_write_snapshot(&c, fd, &err), 0);
+    assert_int_equal(config_write_snapshot(&c, CONFIG_READER_OTHER, fd, &err), 0);
     assert_true(control_send(r->signer.control_fd, slice_str(line), fd));
     close(fd);
     ssize_t n = recv(r->signer.control_fd, said, sizeof said - 1, 0);
@@ -342,8 +342,9 @@ new_keys_are_for_new_messages(void **state)
 {
     struct rig *r = *state;
     struct slice message = SLICE(MESSAGE);
-    struct config_dkim_key one = {r->dir.specs[0].domain, r->dir.specs[0].selector,
-                                  r->dir.specs[0].pem_path};
+    struct config_dkim_key one = {.domain = r->dir.specs[0].domain,
+                                  .selector = r->dir.specs[0].selector,
+                                  .path = r->dir.specs[0].pem_path};
     start(r);
     begin(r, 1, message.n);
     frame(r, SIGN_FRAME_PIECE, 1, slice_from(message.p, 10));

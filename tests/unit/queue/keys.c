@@ -80,10 +80,37 @@ digests_separate_their_parts(void **state)
     assert_memory_equal(a, b, 32);
 }
 
+static void
+lanes_are_read_back(void **state)
+{
+    (void)state;
+    static const char *const TEXTS[][2] = {
+        {"example.org", "tenant"}, {"", ""}, {"a:b", ":c:"}, {"x", "1:2:3"}};
+    static const char *const BROKEN[] = {"",        "0",       "0:",
+                                         "0:1:a",   "0:2:a:",  "2:1:a:t",
+                                         "x:1:a:t", "0:x:a:t", "0:99999999999999999999:a:t"};
+    for (size_t i = 0; i < 4; i++) {
+        enum queue_class klass;
+        struct slice hop, tenant;
+        struct key lane;
+        assert_true(key_lane(QUEUE_BULK, slice_str(TEXTS[i][0]), slice_str(TEXTS[i][1]), &lane));
+        assert_true(key_lane_parse(key_slice(&lane), &klass, &hop, &tenant));
+        assert_int_equal(klass, QUEUE_BULK);
+        assert_true(slice_eq(hop, slice_str(TEXTS[i][0])));
+        assert_true(slice_eq(tenant, slice_str(TEXTS[i][1])));
+    }
+    for (size_t i = 0; i < sizeof BROKEN / sizeof BROKEN[0]; i++) {
+        enum queue_class klass;
+        struct slice hop, tenant;
+        assert_false(key_lane_parse(slice_str(BROKEN[i]), &klass, &hop, &tenant));
+    }
+}
+
 int
 main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(lanes_are_read_back),
         cmocka_unit_test(lanes_never_collide),
         cmocka_unit_test(overlong_texts_are_refused),
         cmocka_unit_test(members_round_trip),

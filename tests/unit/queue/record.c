@@ -211,7 +211,12 @@ static void
 an_attempt_and_a_debt_round_trip(void **state)
 {
     (void)state;
-    struct record_attempt a = {.id = {1, 2}, .owner = {3}, .epoch = 4, .revision = 5}, got;
+    struct record_attempt a = {.id = {1, 2},
+                               .owner = {3},
+                               .epoch = 4,
+                               .revision = 5,
+                               .lane = SLICE("0:1:a:t")},
+                          got;
     struct queue_delivery d = golden_delivery();
     bool owed[2] = {false, true};
     struct buf b;
@@ -219,10 +224,17 @@ an_attempt_and_a_debt_round_trip(void **state)
     unsigned delivery, count;
     buf_init(&b, 256);
     assert_true(record_add_attempt(&b, &a));
-    assert_int_equal(b.len, RECORD_ATTEMPT_BYTES);
+    assert_int_equal(b.len, RECORD_ATTEMPT_BYTES + a.lane.n);
     assert_true(record_read_attempt(buf_slice(&b), &got));
+    assert_true(slice_eq(got.lane, a.lane));
+    got.lane = a.lane;
     assert_memory_equal(&got, &a, sizeof a);
-    assert_false(record_read_attempt(slice_from(buf_slice(&b).p, b.len - 1), &got));
+    for (size_t n = 0; n < RECORD_ATTEMPT_BYTES; n++)
+        assert_false(record_read_attempt(slice_from(buf_slice(&b).p, n), &got));
+    b.mem[b.head] = 1; /* version 1 ends before the lane */
+    assert_false(record_read_attempt(buf_slice(&b), &got));
+    assert_true(record_read_attempt(slice_from(buf_slice(&b).p, RECORD_ATTEMPT_BYTES), &got));
+    assert_int_equal(got.lane.n, 0);
     buf_clear(&b);
     assert_true(record_add_debt(&b, 7, &d, owed));
     assert_true(record_read_debt(buf_slice(&b), &arena, &delivery, &targets, &count));

@@ -62,8 +62,8 @@ dkim_dir_init(struct dkim_dir *d)
     snprintf(d->records, sizeof d->records, "%s/records", d->path);
     assert_int_equal(key_create(KEY_RSA, d->rsa, &err), 0);
     assert_int_equal(key_create(KEY_ED25519, d->ed25519, &err), 0);
-    d->specs[0] = (struct key_spec){"*", "rsa", d->rsa};
-    d->specs[1] = (struct key_spec){"*", "ed25519", d->ed25519};
+    d->specs[0] = (struct key_spec){"*", "rsa", d->rsa, NULL};
+    d->specs[1] = (struct key_spec){"*", "ed25519", d->ed25519, NULL};
     d->spec_count = 2;
     publish_key(d, "rsa", "example.org", d->rsa);
     publish_key(d, "ed25519", "example.org", d->ed25519);

@@ -40,8 +40,9 @@ load_keys(const struct config *next, struct err *err)
 {
     struct key_spec specs[8];
     for (unsigned i = 0; i < next->dkim_key_count && i < 8; i++)
-        specs[i] = (struct key_spec){next->dkim_keys[i].domain, next->dkim_keys[i].selector,
-                                     next->dkim_keys[i].path};
+        specs[i] = (struct key_spec){.domain = next->dkim_keys[i].domain,
+                                     .selector = next->dkim_keys[i].selector,
+                                     .pem_path = next->dkim_keys[i].path};
     return keyset_load(specs, next->dkim_key_count, err);
 }
 

@@ -24,6 +24,7 @@ struct step {
         STEP_EXPECT_NOT, /* one whole reply, none of its lines begins so */
         STEP_GONE,       /* the server closes; nothing more was said */
         STEP_TLS,        /* handshake */
+        STEP_KEYS,       /* new keys of TLS 1.3, asking for ours, `number` times */
         STEP_FIN,        /* end of what the client sends (without TLS: shutdown) */
         STEP_CUT,        /* FIN without close_notify */
         STEP_RESET,      /* the connection is reset */

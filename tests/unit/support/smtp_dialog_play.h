@@ -170,9 +170,12 @@ credential_check_cancel(struct credential_check_op *op)
 }
 
 const struct config_credential *
-credential_renew(const struct credentials *cs, const struct config_credential *old)
+credential_renew(const struct credentials *cs, const struct config_credential *old,
+                 const struct credential_proof *proof, const struct net_address *from)
 {
     (void)cs;
+    (void)proof;
+    (void)from;
     return atomic_load(&world.revoked) ? NULL : old;
 }
 
@@ -337,6 +340,12 @@ client_step(struct client *c, const struct step *step)
             if (!client_send(c, step->bytes) ||
                 (step->also.n > 0 && !client_expect(c, step->also, STEP_EXPECT)))
                 return false;
+        return true;
+    case STEP_KEYS:
+        for (unsigned i = 0; i < step->number; i++)
+            if (SSL_key_update(c->ssl, SSL_KEY_UPDATE_REQUESTED) != 1 ||
+                SSL_do_handshake(c->ssl) != 1)
+                return fail_step(c, "no new keys");
         return true;
     case STEP_GONE:
         return client_gone(c);

@@ -9,6 +9,7 @@
 
 #include <cmocka.h>
 #include <crypt.h>
+#include <openssl/sha.h>
 
 #include "relay/sys/base/bug.h"
 #include "relay/sys/base/clock.h"
@@ -256,30 +257,147 @@ keys_are_found_by_digest(void **state)
     (void)state;
     struct fixture f;
     fixture_init(&f);
-    assert_ptr_equal(credential_by_key(f.cs, SLICE("dev")), &f.rows[0]);
+    assert_ptr_equal(credential_by_key(f.cs, SLICE("dev"), NULL), &f.rows[0]);
     static const struct slice wrong[] = {SLICE(""),    SLICE("de"),    SLICE("devv"),
                                          SLICE("DEV"), SLICE("dev\0"), SLICE_NONE};
     for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++)
-        assert_null(credential_by_key(f.cs, wrong[i]));
-    assert_null(credential_by_key(f.cs, slice_str(DEV_KEY)));
+        assert_null(credential_by_key(f.cs, wrong[i], NULL));
+    assert_null(credential_by_key(f.cs, slice_str(DEV_KEY), NULL));
     assert_ptr_equal(credential_by_user(f.cs, slice_str(f.rows[0].user)), &f.rows[0]);
     assert_null(credential_by_user(f.cs, SLICE("")));
     fixture_fini(&f);
 }
 
-/* AUT-09: what a session learned before a reload is asked again by its name. */
+static struct credential_proof
+proof_of(const char *stored)
+{
+    struct credential_proof p;
+    SHA256((const unsigned char *)stored, strlen(stored), p.digest);
+    return p;
+}
+
+/* AUT-09: what a session learned before a change is asked again by its name, and
+ * by the secret that it showed. */
 static void
 renewed_or_gone(void **state)
 {
     struct fixture f;
     (void)state;
     fixture_init(&f);
-    struct config_credential removed = {.user = "removed", .password_hash = f.hash_a},
-                             other = {.user = "a", .password_hash = f.hash_b},
-                             same = {.user = "a", .password_hash = f.hash_a};
-    assert_ptr_equal(credential_renew(f.cs, &same), &f.rows[0]);
-    assert_null(credential_renew(f.cs, &other));
-    assert_null(credential_renew(f.cs, &removed));
+    struct config_credential removed = {.user = "removed"}, same = {.user = "a"};
+    struct credential_proof a = proof_of(f.hash_a), b = proof_of(f.hash_b), key = proof_of(DEV_KEY),
+                            none = proof_of("");
+    assert_ptr_equal(credential_renew(f.cs, &same, &a, NULL), &f.rows[0]);
+    assert_ptr_equal(credential_renew(f.cs, &same, &key, NULL), &f.rows[0]);
+    assert_null(credential_renew(f.cs, &same, &b, NULL));
+    assert_null(credential_renew(f.cs, &same, &none, NULL));
+    assert_null(credential_renew(f.cs, &removed, &a, NULL));
+
+    f.rows[0].password_hash = f.hash_b; /* rotated: both live */
+    f.rows[0].other_password_hash = f.hash_a;
+    assert_ptr_equal(credential_renew(f.cs, &same, &a, NULL), &f.rows[0]);
+    assert_ptr_equal(credential_renew(f.cs, &same, &b, NULL), &f.rows[0]);
+    f.rows[0].other_password_hash = ""; /* retired */
+    assert_null(credential_renew(f.cs, &same, &a, NULL));
+
+    f.rows[0].expires_unix_ms = 1;
+    assert_null(credential_renew(f.cs, &same, &b, NULL));
+    fixture_fini(&f);
+}
+
+/* Two passwords are live while one replaces the other, and each has its proof. */
+static void
+two_secrets_are_live(void **state)
+{
+    struct fixture f;
+    (void)state;
+    fixture_init(&f);
+    f.rows[0].other_password_hash = f.hash_b;
+    assert_int_equal(check(&f, SLICE("a"), SLICE("x")), CREDENTIAL_OK);
+    struct credential_proof b = proof_of(f.hash_b);
+    assert_memory_equal(f.checks[0].op.proof.digest, b.digest, sizeof b.digest);
+    assert_int_equal(check(&f, SLICE("a"), SLICE("right")), CREDENTIAL_OK);
+    struct credential_proof a = proof_of(f.hash_a);
+    assert_memory_equal(f.checks[0].op.proof.digest, a.digest, sizeof a.digest);
+    start(&f, 0, SLICE("a"), SLICE("x")); /* remembered, under its own hash */
+    assert_int_equal(work_pending(), 0);
+    loop_run(f.loop);
+    assert_int_equal(check(&f, SLICE("a"), SLICE("y")), CREDENTIAL_WRONG);
+    assert_int_equal(check(&f, SLICE("b"), SLICE("right")), CREDENTIAL_WRONG);
+
+    f.rows[1].other_key_sha256 = DEV_KEY;
+    f.rows[0].key_sha256 = "";
+    assert_ptr_equal(credential_by_key(f.cs, SLICE("dev"), NULL), &f.rows[1]);
+    fixture_fini(&f);
+}
+
+/* An API key is a password under any name but another credential's. */
+static void
+a_key_is_a_password(void **state)
+{
+    static const char KEY[] = "a key of thirty-two random bytes";
+    struct fixture f;
+    char hex[65];
+    uint8_t digest[32];
+    (void)state;
+    fixture_init(&f);
+    SHA256((const unsigned char *)KEY, strlen(KEY), digest);
+    for (unsigned i = 0; i < 32; i++)
+        snprintf(hex + 2 * i, 3, "%02x", digest[i]);
+    f.rows[2].key_sha256 = hex;
+    static const struct {
+        struct slice user;
+        enum credential_result want;
+    } rows[] = {{SLICE("keyonly"), CREDENTIAL_OK},
+                {SLICE("apikey"), CREDENTIAL_OK},
+                {SLICE("someone@example.org"), CREDENTIAL_OK},
+                {SLICE("a"), CREDENTIAL_WRONG}};
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        assert_int_equal(check(&f, rows[i].user, slice_str(KEY)), rows[i].want);
+        if (rows[i].want == CREDENTIAL_OK)
+            assert_ptr_equal(f.checks[0].op.credential, &f.rows[2]);
+    }
+    assert_int_equal(check(&f, SLICE("apikey"), slice_from(KEY, 31)), CREDENTIAL_WRONG);
+    /* "dev" is too short to be a key over SMTP */
+    assert_int_equal(check(&f, SLICE("apikey"), SLICE("dev")), CREDENTIAL_WRONG);
+    fixture_fini(&f);
+}
+
+/* The right password, from elsewhere or too late, is as wrong as any. */
+static void
+network_and_expiry_count(void **state)
+{
+    static const char *nets[] = {"192.0.2.0/24", "2001:db8::/32"};
+    static const struct {
+        const char *from;
+        enum credential_result want;
+    } rows[] = {{"192.0.2.7", CREDENTIAL_OK},
+                {"192.0.3.7", CREDENTIAL_WRONG},
+                {"::ffff:192.0.2.9", CREDENTIAL_OK},
+                {"2001:db8::1", CREDENTIAL_OK},
+                {"2001:db9::1", CREDENTIAL_WRONG}};
+    struct fixture f;
+    (void)state;
+    fixture_init(&f);
+    f.rows[0].networks = nets;
+    f.rows[0].network_count = 2;
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        struct net_address from;
+        assert_true(net_address_from_ip(slice_str(rows[i].from), 1, &from));
+        f.checks[0] = (struct check){.op.done = on_done, .op.from = &from, .f = &f};
+        credential_check_start(&f.checks[0].op, f.cs, SLICE("a"), SLICE("right"));
+        loop_run(f.loop);
+        assert_int_equal(f.checks[0].op.result, rows[i].want);
+        assert_int_equal(credential_by_key(f.cs, SLICE("dev"), &from) != NULL,
+                         rows[i].want == CREDENTIAL_OK);
+    }
+    assert_int_equal(check(&f, SLICE("a"), SLICE("right")), CREDENTIAL_WRONG); /* not known */
+    f.rows[0].network_count = 0;
+    f.rows[0].expires_unix_ms = (uint64_t)clock_sched_unix_ms() + 3600000;
+    assert_int_equal(check(&f, SLICE("a"), SLICE("right")), CREDENTIAL_OK);
+    f.rows[0].expires_unix_ms = (uint64_t)clock_sched_unix_ms();
+    assert_int_equal(check(&f, SLICE("a"), SLICE("right")), CREDENTIAL_WRONG);
+    assert_null(credential_by_key(f.cs, SLICE("dev"), NULL));
     fixture_fini(&f);
 }
 
@@ -306,8 +424,9 @@ main(void)
         cmocka_unit_test(right_and_wrong),          cmocka_unit_test(long_passwords_are_wrong),
         cmocka_unit_test(success_is_remembered),    cmocka_unit_test(unknown_users_cost_a_hash),
         cmocka_unit_test(hashes_are_bounded),       cmocka_unit_test(cancelled_checks_end_once),
-        cmocka_unit_test(keys_are_found_by_digest), cmocka_unit_test(renewed_or_gone),
-        cmocka_unit_test(removed_during_the_check),
+        cmocka_unit_test(keys_are_found_by_digest), cmocka_unit_test(two_secrets_are_live),
+        cmocka_unit_test(a_key_is_a_password),      cmocka_unit_test(network_and_expiry_count),
+        cmocka_unit_test(renewed_or_gone),          cmocka_unit_test(removed_during_the_check),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -162,6 +162,8 @@ all_senders_are_named(void **state)
     assert_int_equal(f.out.sender_count, 6);
     for (unsigned i = 0; i < 6; i++)
         assert_slice(f.out.sender_domains[i], want[i]);
+    assert_slice(f.out.senders[1], "b@b.example");
+    assert_slice(f.out.senders[5], "t@t.example");
     fixture_fini(&f);
 }
 

@@ -11,6 +11,7 @@
 #include <cmocka.h>
 
 #include "dkim/signer_client.h"
+#include "queue/allowance.h"
 #include "queue/queue.h"
 #include "relay/sys/base/bug.h"
 #include "relay/sys/base/clock.h"
@@ -23,6 +24,20 @@ enum { OPS_MAX = 3, RECIPIENTS = 4 };
 static const char *own[] = {"example.org"};
 static const struct config_credential DEV = {
     .user = "dev", .tenant = "ten", .klass = CONFIG_BULK, .senders = own, .sender_count = 1};
+static const char *testers[] = {"test.example"};
+static const struct config_credential STAGING = {.user = "staging",
+                                                 .tenant = "ten",
+                                                 .senders = own,
+                                                 .sender_count = 1,
+                                                 .recipients = testers,
+                                                 .recipient_count = 1};
+static const struct config_credential LIMITED = {.user = "limited",
+                                                 .tenant = "ten",
+                                                 .senders = own,
+                                                 .sender_count = 1,
+                                                 .rate = {4, 60000},
+                                                 .daily = 10,
+                                                 .new_recipients = 1};
 static const struct config_credential OTHER = {
     .user = "other", .tenant = "ten", .senders = own, .sender_count = 1};
 
@@ -34,7 +49,11 @@ static struct {
     enum sign_status sign_status;
     enum err_code listed_err;
     const char *suppressed; /* this address is */
-    bool hold_commit, hold_sign, hold_listed;
+    enum queue_allow_result allow_result;
+    bool hold_commit, hold_sign, hold_listed, hold_allow;
+    unsigned allows, allow_cancels, kept, given_back;
+    struct queue_allow_op *allow;
+    struct deferred allow_soon;
     unsigned commits, signs, lists, commit_cancels, sign_cancels, list_cancels;
     struct queue_commit_op *commit;
     struct sign_op *sign;
@@ -160,6 +179,49 @@ queue_commit_cancel(struct queue_commit_op *op)
     fake.commit_cancels++;
     fake.commit_result = QUEUE_OUTCOME_UNKNOWN;
     deferred_schedule(&fake.commit_soon);
+}
+
+static void
+on_allow_soon(struct deferred *d)
+{
+    (void)d;
+    struct queue_allow_op *op = fake.allow;
+    fake.allow = NULL;
+    op->result = fake.allow_result;
+    op->wait_ms = 12345;
+    op->rate_left = 3;
+    op->rate_full_ms = 1001;
+    op->done(op);
+}
+
+void
+queue_allow_start(struct queue_allow_op *op, struct queue *q)
+{
+    (void)q;
+    fake.allows++;
+    fake.allow = op;
+    assert_true(slice_eq(op->submitter, SLICE("limited")));
+    assert_int_equal(op->count, RECIPIENTS);
+    assert_true(slice_eq(op->recipients[1], SLICE("b@d.example")));
+    deferred_init(&fake.allow_soon, fake.loop, on_allow_soon);
+    if (!fake.hold_allow)
+        deferred_schedule(&fake.allow_soon);
+}
+
+void
+queue_allow_cancel(struct queue_allow_op *op)
+{
+    assert_ptr_equal(op, fake.allow);
+    fake.allow_cancels++;
+    fake.allow_result = QUEUE_ALLOW_AWAY;
+    deferred_schedule(&fake.allow_soon);
+}
+
+void
+queue_allow_settle(struct queue_allow_op *op, bool keep)
+{
+    assert_int_equal(op->result, QUEUE_ALLOWED);
+    *(keep ? &fake.kept : &fake.given_back) += 1;
 }
 
 static void
@@ -400,6 +462,133 @@ recipients_are_grouped_by_domain(void **state)
     assert_int_equal(run(&f, 0), SUBMIT_ACCEPTED);
     assert_int_equal(fake.deliveries[0].due_unix_ms, 0);
     assert_non_null(strstr(fake.content, "\tfor <a@z.example>;\r\n"));
+    fixture_fini(&f);
+}
+
+/* A staging system sends to its testers only, and to none of them when another
+ * recipient is somebody else. */
+static void
+recipients_are_allowed(void **state)
+{
+    (void)state;
+    struct fixture f;
+    fixture_init(&f);
+    fill(&f, 0, MESSAGE);
+    f.s[0].op.credential = &STAGING;
+    f.s[0].recipients[0] = (struct submit_recipient){.address = SLICE("a@test.example"),
+                                                     .domain = SLICE("test.example")};
+    assert_int_equal(run(&f, 0), SUBMIT_RECIPIENT);
+    assert_string_equal(f.s[0].op.text, "recipient: b@d.example is not one of this credential");
+    assert_int_equal(fake.commits, 0);
+    fill(&f, 0, MESSAGE);
+    f.s[0].op.credential = &STAGING;
+    f.s[0].recipients[0] = (struct submit_recipient){.address = SLICE("a@test.example"),
+                                                     .domain = SLICE("test.example")};
+    f.s[0].op.recipient_count = 1;
+    assert_int_equal(run(&f, 0), SUBMIT_ACCEPTED);
+    fixture_fini(&f);
+}
+
+/* ACC-15: what is counted for a message that is not accepted is given back; what
+ * may have been accepted is not. */
+static void
+recipients_are_counted(void **state)
+{
+    (void)state;
+    static const struct {
+        enum queue_commit_result commit;
+        enum sign_status sign;
+        enum submit_result want;
+        bool kept;
+    } rows[] = {
+        {QUEUE_COMMITTED, SIGN_OK, SUBMIT_ACCEPTED, true},
+        {QUEUE_OUTCOME_UNKNOWN, SIGN_OK, SUBMIT_UNKNOWN, true},
+        {QUEUE_REPLAYED, SIGN_OK, SUBMIT_REPLAYED, false},
+        {QUEUE_KEY_CONFLICT, SIGN_OK, SUBMIT_KEY_CONFLICT, false},
+        {QUEUE_NO_ROOM, SIGN_OK, SUBMIT_NO_ROOM, false},
+        {QUEUE_AWAY, SIGN_OK, SUBMIT_AWAY, false},
+        {QUEUE_COMMITTED, SIGN_AWAY, SUBMIT_AWAY, false},
+        {QUEUE_COMMITTED, SIGN_REFUSED, SUBMIT_CONTENT, false},
+    };
+    struct fixture f;
+    fixture_init(&f);
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        fake.kept = fake.given_back = 0;
+        fake.commit_result = rows[i].commit;
+        fake.sign_status = rows[i].sign;
+        fill(&f, 0, MESSAGE);
+        f.s[0].op.credential = &LIMITED;
+        assert_int_equal(run(&f, 0), rows[i].want);
+        assert_int_equal(fake.kept, rows[i].kept);
+        assert_int_equal(fake.given_back, !rows[i].kept);
+        assert_true(f.s[0].op.allowance.known);
+        assert_int_equal(f.s[0].op.allowance.rate_left, 3);
+        assert_int_equal(f.s[0].op.allowance.rate_full_s, 2);
+    }
+    assert_int_equal(fake.allows, sizeof rows / sizeof *rows);
+    fake.commit_result = QUEUE_COMMITTED;
+    fake.sign_status = SIGN_OK;
+    assert_int_equal(submit(&f, MESSAGE), SUBMIT_ACCEPTED); /* without limits: not counted */
+    assert_int_equal(fake.allows, sizeof rows / sizeof *rows);
+    assert_false(f.s[0].op.allowance.known);
+    fixture_fini(&f);
+}
+
+static void
+over_a_limit_nothing_is_signed(void **state)
+{
+    (void)state;
+    static const struct {
+        enum queue_allow_result answer;
+        enum submit_result want;
+        const char *over, *text;
+    } rows[] = {
+        {QUEUE_OVER_RATE, SUBMIT_RATE, "rate",
+         "more than 4 recipients a minute: try again in 13 s"},
+        {QUEUE_OVER_DAILY, SUBMIT_RATE, "daily",
+         "more than 10 recipients a day: try again in 13 s"},
+        {QUEUE_OVER_FRESH, SUBMIT_RATE, "new",
+         "more than 1 new recipients a day: try again in 13 s"},
+        {QUEUE_ALLOW_AWAY, SUBMIT_AWAY, NULL, "the queue cannot be reached now"},
+        {QUEUE_ALLOW_NO_ROOM, SUBMIT_NO_ROOM, NULL, "no room for more messages now"},
+    };
+    struct fixture f;
+    fixture_init(&f);
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        fake.allow_result = rows[i].answer;
+        fill(&f, 0, MESSAGE);
+        f.s[0].op.credential = &LIMITED;
+        assert_int_equal(run(&f, 0), rows[i].want);
+        assert_string_equal(f.s[0].op.text, rows[i].text);
+        if (rows[i].over != NULL) {
+            assert_string_equal(f.s[0].op.allowance.over, rows[i].over);
+            assert_int_equal(f.s[0].op.allowance.retry_after_s, 13);
+        }
+    }
+    assert_int_equal(fake.signs + fake.lists + fake.commits + fake.kept + fake.given_back, 0);
+
+    /* what can never be allowed is refused for good, and not counted */
+    static const struct config_credential two = {
+        .user = "two", .tenant = "ten", .senders = own, .sender_count = 1, .daily = 2};
+    unsigned before = fake.allows;
+    fill(&f, 0, MESSAGE);
+    f.s[0].op.credential = &two;
+    assert_int_equal(run(&f, 0), SUBMIT_CONTENT);
+    assert_int_equal(fake.allows, before);
+
+    /* the client goes while it is counted */
+    fake.hold_allow = true;
+    fake.allow_result = QUEUE_ALLOWED;
+    fill(&f, 0, MESSAGE);
+    f.s[0].op.credential = &LIMITED;
+    submit_start(&f.s[0].op, f.door);
+    loop_run(fake.loop);
+    submit_cancel(&f.s[0].op);
+    loop_run(fake.loop);
+    assert_int_equal(f.s[0].done, 1);
+    assert_int_equal(f.s[0].op.result, SUBMIT_AWAY);
+    assert_int_equal(fake.allow_cancels, 1);
+    assert_int_equal(fake.commits, 0);
     fixture_fini(&f);
 }
 
@@ -739,6 +928,9 @@ main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(accepted_means_committed),
         cmocka_unit_test(recipients_are_grouped_by_domain),
+        cmocka_unit_test(recipients_are_allowed),
+        cmocka_unit_test(recipients_are_counted),
+        cmocka_unit_test(over_a_limit_nothing_is_signed),
         cmocka_unit_test(senders_are_owned),
         cmocka_unit_test(results_of_the_queue),
         cmocka_unit_test(results_of_signer_and_list),

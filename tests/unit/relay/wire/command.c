@@ -301,6 +301,42 @@ test_budget_is_a_452(void **state)
 }
 
 /* CMD-10 */
+/* CMD-05. */
+static void
+test_bdat(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *arg;
+        uint64_t octets;
+        bool last;
+    } good[] = {
+        {"0", 0, false},
+        {"0 LAST", 0, true},
+        {"86 last", 86, true},
+        {"5   LAST", 5, true},
+        {"0000000000000000000000000000086", 86, false},
+        {"18446744073709551614", UINT64_MAX - 1, false},
+        {"18446744073709551615", UINT64_MAX, false},
+        {"18446744073709551616 LAST", UINT64_MAX, true},
+        {"99999999999999999999999999999999999999", UINT64_MAX, false},
+    };
+    static const char *const bad[] = {
+        "",    "LAST",     "-1",      "+1",  "0x10",        "5,LAST",        "5LAST",
+        "1e3", "5 LAST x", "5 LASTX", "5 5", "5 LAST LAST", "5\xc2\xa0LAST", "1.0"};
+    struct bdat_args args;
+    struct reply_text refusal;
+    for (size_t i = 0; i < ARRAY_LEN(good); i++) {
+        assert_int_equal(command_parse_bdat(slice_str(good[i].arg), &args, &refusal), PARSE_OK);
+        assert_int_equal(args.octets, good[i].octets);
+        assert_int_equal(args.last, good[i].last);
+    }
+    for (size_t i = 0; i < ARRAY_LEN(bad); i++) {
+        assert_int_equal(command_parse_bdat(slice_str(bad[i]), &args, &refusal), PARSE_BAD);
+        assert_int_equal(refusal.code, 501);
+    }
+}
+
 static void
 test_helo(void **state)
 {
@@ -351,6 +387,7 @@ main(void)
         cmocka_unit_test_setup_teardown(test_rcpt, setup, teardown),
         cmocka_unit_test_setup_teardown(test_refused_rcpt, setup, teardown),
         cmocka_unit_test(test_budget_is_a_452),
+        cmocka_unit_test(test_bdat),
         cmocka_unit_test(test_helo),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

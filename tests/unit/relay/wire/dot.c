@@ -378,6 +378,67 @@ test_encoder_refuses_dirt(void **state)
     }
 }
 
+/* Chunk by chunk: text[0..at) and the rest. */
+static struct outcome
+decode_chunks(struct slice text, size_t at, size_t max)
+{
+    struct outcome o = {.verdict = PARSE_OK};
+    dot_decoder_init(&o.d, max);
+    buf_init(&o.out, OUT_MAX);
+    dot_decode_chunk(&o.d, slice_from(text.p, at), &o.out);
+    dot_decode_chunk(&o.d, slice_skip(text, at), &o.out);
+    dot_decode_chunks_end(&o.d);
+    return o;
+}
+
+/* CMD-05: in chunks a dot is a dot, and the line rules are those of DATA. */
+static void
+test_chunks(void **state)
+{
+    (void)state;
+    static const struct {
+        struct slice text;
+        bool bare, unfinished;
+    } rows[] = {
+        {LITERAL(""), false, false},        {LITERAL("\r\n"), false, false},
+        {LITERAL(".\r\n"), false, false},   {LITERAL("a\r\n.\r\n..\r\n.b\r\n"), false, false},
+        {LITERAL("a"), false, true},        {LITERAL("a\r\nb"), false, true},
+        {LITERAL("a\r\n."), false, true},   {LITERAL("a\r"), true, true},
+        {LITERAL("a\r\n\r"), true, true},   {LITERAL("a\nb\r\n"), true, false},
+        {LITERAL("\n"), true, true},        {LITERAL("a\rb\r\n"), true, false},
+        {LITERAL("a\0b\r\n"), true, false}, {LITERAL("a\r\r\n"), true, false},
+        {LITERAL("a\n.\r\n"), true, false},
+    };
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++)
+        for (size_t at = 0; at <= rows[i].text.n; at++) {
+            struct outcome o = decode_chunks(rows[i].text, at, OUT_MAX);
+            assert_int_equal(o.d.bare, rows[i].bare);
+            assert_int_equal(o.d.unfinished, rows[i].unfinished);
+            if (!o.d.bare)
+                assert_true(slice_eq(buf_slice(&o.out), rows[i].text));
+            buf_fini(&o.out);
+        }
+}
+
+static void
+test_chunks_have_the_same_facts(void **state)
+{
+    (void)state;
+    static const struct slice text = LITERAL("abc\r\n1234567\r\n\xe9\r\n");
+    for (size_t at = 0; at <= text.n; at++) {
+        struct outcome o = decode_chunks(text, at, text.n);
+        assert_int_equal(o.d.size_bytes, text.n);
+        assert_int_equal(o.d.longest_line, 7);
+        assert_true(o.d.eight_bit);
+        assert_false(o.d.over_size);
+        buf_fini(&o.out);
+        o = decode_chunks(text, at, text.n - 1);
+        assert_true(o.d.over_size);
+        assert_true(o.out.len < text.n);
+        buf_fini(&o.out);
+    }
+}
+
 int
 main(void)
 {
@@ -395,6 +456,8 @@ main(void)
         cmocka_unit_test(test_encoder_round_trip),
         cmocka_unit_test(test_what_is_taken_is_written_clean),
         cmocka_unit_test(test_encoder_refuses_dirt),
+        cmocka_unit_test(test_chunks),
+        cmocka_unit_test(test_chunks_have_the_same_facts),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

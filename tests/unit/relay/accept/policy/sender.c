@@ -7,9 +7,9 @@
 
 #include <cmocka.h>
 
-static const char *own[] = {"example.org", "xn--bcher-kva.example"};
+static const char *own[] = {"example.org", "xn--bcher-kva.example", "one@single.example"};
 static const char *all[] = {"*"};
-static const struct config_credential OWNER = {.user = "o", .senders = own, .sender_count = 2};
+static const struct config_credential OWNER = {.user = "o", .senders = own, .sender_count = 3};
 static const struct config_credential ANY = {.user = "a", .senders = all, .sender_count = 1};
 static const struct config_credential NONE = {.user = "n"};
 
@@ -27,6 +27,11 @@ envelope(void **state)
         {SLICE("a@org"), SLICE("org"), false, true, false},
         {SLICE("a@notexample.org"), SLICE("notexample.org"), false, true, false},
         {SLICE("a@*"), SLICE("*"), false, true, false},
+        {SLICE("one@single.example"), SLICE("single.example"), true, true, false},
+        {SLICE("ONE@single.example"), SLICE("single.example"), true, true, false},
+        {SLICE("two@single.example"), SLICE("single.example"), false, true, false},
+        {SLICE("one@example.org@single.example"), SLICE("single.example"), false, true, false},
+        {SLICE("\"one@single.example\"@b.example"), SLICE("b.example"), false, true, false},
         {SLICE(""), SLICE(""), true, true, true}, /* <> */
         {SLICE("a@example.org"), SLICE(""), false, false, false},
     };
@@ -42,18 +47,19 @@ static void
 header_names_the_first_that_is_not_owned(void **state)
 {
     (void)state;
-    static const struct slice good[] = {SLICE("example.org"), SLICE("xn--bcher-kva.example")};
-    static const struct slice bad[] = {SLICE("example.org"), SLICE("b.example"),
-                                       SLICE("c.example")};
+    static const struct slice domains[] = {SLICE("example.org"), SLICE("single.example"),
+                                           SLICE("c.example")};
+    static const struct slice addresses[] = {SLICE("a@example.org"), SLICE("one@single.example"),
+                                             SLICE("c@c.example")};
     static const struct slice empty[] = {SLICE("")};
     struct slice culprit = SLICE_NONE;
-    assert_true(policy_sender_header(&OWNER, good, 2, &culprit));
-    assert_false(policy_sender_header(&NONE, good, 2, &culprit));
-    assert_true(slice_eq(culprit, SLICE("example.org")));
-    assert_false(policy_sender_header(&OWNER, bad, 3, &culprit));
-    assert_true(slice_eq(culprit, SLICE("b.example")));
-    assert_true(policy_sender_header(&ANY, bad, 3, &culprit));
-    assert_false(policy_sender_header(&ANY, empty, 1, &culprit));
+    assert_true(policy_sender_header(&OWNER, addresses, domains, 2, &culprit));
+    assert_false(policy_sender_header(&NONE, addresses, domains, 2, &culprit));
+    assert_true(slice_eq(culprit, SLICE("a@example.org")));
+    assert_false(policy_sender_header(&OWNER, addresses, domains, 3, &culprit));
+    assert_true(slice_eq(culprit, SLICE("c@c.example")));
+    assert_true(policy_sender_header(&ANY, addresses, domains, 3, &culprit));
+    assert_false(policy_sender_header(&ANY, empty, empty, 1, &culprit));
 }
 
 int

@@ -45,6 +45,34 @@ dribbling_clients_are_closed(void **state)
     assert_int_equal(dialog_steps(steps), 0);
 }
 
+/* CMD-02: nor does a small chunk, or a command between two chunks. */
+static void
+dribbled_chunks_are_closed(void **state)
+{
+    (void)state;
+    static struct step steps[16 + 4 * 38 + 8] = {LOGGED_IN, MAIL_RCPT};
+    size_t n = 0;
+    while (steps[n].kind != STEP_END)
+        n++;
+    for (int i = 0; i < 19; i++) { /* 1.9 s */
+        steps[n++] = (struct step)RAW("BDAT 2\r\n\r\n");
+        steps[n++] = (struct step)DO(PAUSE);
+        steps[n++] = (struct step)RAW("NOOP\r\n");
+        steps[n++] = (struct step)DO(PAUSE);
+    }
+    for (int i = 0; i < 38; i++)
+        steps[n++] = (struct step)S("250 ");
+    steps[n++] = (struct step)S("421 4.4.2 ");
+    steps[n++] = (struct step)GONE;
+    steps[n] = (struct step)END;
+    static const struct step in_chunk[] = {
+        LOGGED_IN, MAIL_RCPT, C("BDAT 3"), S("421 4.4.2 "), GONE, END,
+    };
+    struct dialog d = {.steps = steps, .second = in_chunk};
+    dialog_play(&d);
+    assert_int_equal(d.visits, 0);
+}
+
 static void
 a_handshake_has_a_time(void **state)
 {
@@ -90,6 +118,7 @@ main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(silent_clients_are_closed),
         cmocka_unit_test(dribbling_clients_are_closed),
+        cmocka_unit_test(dribbled_chunks_are_closed),
         cmocka_unit_test(a_handshake_has_a_time),
         cmocka_unit_test(listeners_are_refused),
     };

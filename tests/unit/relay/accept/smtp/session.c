@@ -177,9 +177,9 @@ starttls_has_its_place(void **state)
 {
     (void)state;
     static const struct step steps[] = {
-        S("220 "),       C("STARTTLS"), S("503 5.5.1 "), C("EHLO c"),   S("250 "),
-        C("STARTTLS x"), S("501 "),     C("STARTTLS"),   S("220 "),     TLS,
-        C("STARTTLS"),   S("503 "),     C("EHLO c"),     C("STARTTLS"), S("250 "),
+        S("220 "),       C("STARTTLS"), S("503 5.5.1 "), C("EHLO c"), S("250 "),
+        C("STARTTLS x"), S("501 "),     C("STARTTLS"),   S("220 "),   TLS,
+        C("STARTTLS"),   S("503 "),     C("EHLO c"),     S("250 "),   C("STARTTLS"),
         S("503 5.5.1 "), END,
     };
     assert_int_equal(dialog_steps(steps), 0);
@@ -306,6 +306,85 @@ arguments_where_none_belong(void **state)
 }
 
 /* Bodies of other protocols are not taken for commands. */
+/* SMG-16: what stands behind EHLO, HELO and AUTH in one piece is not executed. */
+static void
+groups_end_with_their_last_command(void **state)
+{
+    (void)state;
+    static const char *const EARLY[] = {
+        "EHLO c.example\r\nNOOP\r\n",
+        "HELO c.example\r\nN",
+        "EHLO <script>\r\nMAIL FROM:<a@example.org>\r\n",
+        "AUTH PLAIN AGRldgBkZXY=\r\nMAIL FROM:<a@example.org>\r\n",
+        "NOOP\r\nAUTH LOGIN\r\nZGV2\r\n",
+    };
+    for (size_t i = 0; i < sizeof EARLY / sizeof *EARLY; i++) {
+        const struct step steps[] = {
+            S("220 "),
+            C("EHLO c.example"),
+            S("250 "),
+            C("STARTTLS"),
+            S("220 "),
+            TLS,
+            C("EHLO c.example"),
+            S("250 "),
+            {.kind = STEP_SEND, .bytes = slice_str(EARLY[i])},
+            {.kind = i == 4 ? STEP_EXPECT : STEP_SEND,
+             .bytes = i == 4 ? SLICE("250 ") : SLICE_NONE},
+            S("554 5.5.0 "),
+            GONE,
+            END,
+        };
+        assert_int_equal(dialog_steps(steps), 0);
+    }
+    static const struct step answers[] = {
+        S("220 "),
+        C("EHLO c.example"),
+        S("250 "),
+        C("STARTTLS"),
+        S("220 "),
+        TLS,
+        C("EHLO c"),
+        S("250 "),
+        C("AUTH LOGIN"),
+        S("334 "),
+        RAW("ZGV2\r\nZGV2\r\n"),
+        S("554 5.5.0 "),
+        GONE,
+        END,
+    };
+    assert_int_equal(dialog_steps(answers), 0);
+    /* Replies to these change nothing for what follows. */
+    static const struct step harmless[] = {
+        LOGGED_IN, RAW("NOOP\r\nVRFY a\r\nHELP\r\nEXPN x\r\nRSET\r\nNOOP\r\nEHLO c.example\r\n"),
+        S("250 "), S("252 "),
+        S("214 "), S("502 "),
+        S("250 "), S("250 "),
+        S("250 "), RAW("QUIT\r\nMAIL FROM:<a@example.org>\r\n"), /* never read */
+        S("221 "), GONE,
+        END,
+    };
+    assert_int_equal(dialog_steps(harmless), 0);
+}
+
+/* STL-06. */
+static void
+new_keys_are_answered(void **state)
+{
+    (void)state;
+    static const struct step steps[] = {
+        LOGGED_IN,
+        {.kind = STEP_KEYS, .number = 20},
+        C("NOOP"),
+        S("250 "),
+        {.kind = STEP_KEYS, .number = 20},
+        C("NOOP"),
+        S("250 "),
+        END,
+    };
+    assert_int_equal(dialog_steps(steps), 0);
+}
+
 static void
 foreign_protocols_are_closed(void **state)
 {
@@ -314,10 +393,10 @@ foreign_protocols_are_closed(void **state)
         S("220 "), RAW("POST / HTTP/1.1\r\nHost: x\r\n\r\nNOOP\r\n"), S("521 "), GONE, END,
     };
     assert_int_equal(dialog_steps(http), 0);
-    static const struct step bdat[] = {
-        LOGGED_IN, MAIL_RCPT, RAW("BDAT 6 LAST\r\nNOOP\r\n"), S("502 5.5.1 "), GONE, END,
+    static const struct step tunnel[] = {
+        LOGGED_IN, C("CONNECT evil.example:25 HTTP/1.1"), S("521 5.5.1 "), GONE, END,
     };
-    assert_int_equal(dialog_steps(bdat), 0);
+    assert_int_equal(dialog_steps(tunnel), 0);
 }
 
 /* CMD-04. */
@@ -469,6 +548,8 @@ main(void)
         cmocka_unit_test(overlong_lines_are_thrown_away),
         cmocka_unit_test(commands_out_of_order),
         cmocka_unit_test(arguments_where_none_belong),
+        cmocka_unit_test(groups_end_with_their_last_command),
+        cmocka_unit_test(new_keys_are_answered),
         cmocka_unit_test(foreign_protocols_are_closed),
         cmocka_unit_test(errors_and_junk_have_an_end),
         cmocka_unit_test(the_queue_decides_about_mail),

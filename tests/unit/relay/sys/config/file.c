@@ -16,6 +16,7 @@
 #include "relay/sys/config/file.h"
 
 #define HASH "$y$j9T$F5Jx5fExrKuPp53xLKQ..1$X3DX6M94c7o.9agCG9G317fhZg9SqC.5i5rd.RhAtQ7"
+#define HASH2 "$y$j9T$hAoEkfzIw5p4OqdaE1WlX0$fHVdAb7ugAs2LFD4wcn.JIU2ulIaRwED8GuOurIhl3A"
 #define SHA "2f0a9a8de3a2f3d0f1c7f5d49d3a1d0f5b6c7e8f90123456789abcdef0123456"
 #define HOST "hostname = \"gw.example.org\";\n"
 #define LISTEN "listeners = ( { kind = \"smtp\"; port = 587; } );\n"
@@ -200,21 +201,31 @@ static void
 test_listeners(void **state)
 {
     (void)state;
+    check(
+        HOST TLS DOMAINS GOOD_CREDENTIAL
+        "listeners = (\n"
+        "  { kind = \"smtp\"; address = \"0.0.0.0\"; port = 587; },\n"
+        "  { kind = \"smtp\"; address = \"::\"; port = 587; },\n"
+        "  { kind = \"smtps\"; address = \"192.0.2.1\"; port = 587; },\n"
+        "  { kind = \"pop3\"; address = \"localhost\"; port = 0; },\n"
+        "  { kind = \"http\"; address = \"192.0.2.1\"; port = 70000; });",
+        6, 0,
+        "f:8: listeners[2].port: port 587 is that of listeners[0] too\n"
+        "f:9: listeners[3].kind: \"pop3\": one of these words is wanted (smtp, smtps, http or "
+        "https)\n"
+        "f:9: listeners[3].address: \"localhost\": an IP address is wanted\n"
+        "f:9: listeners[3].port: \"0\": a whole number is wanted (1 to 65535)\n"
+        "f:10: listeners[4].port: \"70000\": a whole number is wanted (1 to 65535)\n"
+        "f:10: listeners[4].address: HTTP beyond this machine: API keys travel without TLS; kind = "
+        "\"https\" has it, allow_clear = true leaves it to something in front\n");
     check(HOST TLS DOMAINS GOOD_CREDENTIAL
           "listeners = (\n"
-          "  { kind = \"smtp\"; address = \"0.0.0.0\"; port = 587; },\n"
-          "  { kind = \"smtp\"; address = \"::\"; port = 587; },\n"
-          "  { kind = \"smtps\"; address = \"192.0.2.1\"; port = 587; },\n"
-          "  { kind = \"pop3\"; address = \"localhost\"; port = 0; },\n"
-          "  { kind = \"http\"; address = \"192.0.2.1\"; port = 70000; });",
-          5, 1,
-          "f:8: listeners[2].port: port 587 is that of listeners[0] too\n"
-          "f:9: listeners[3].kind: \"pop3\": one of these words is wanted (smtp, smtps or http)\n"
-          "f:9: listeners[3].address: \"localhost\": an IP address is wanted\n"
-          "f:9: listeners[3].port: \"0\": a whole number is wanted (1 to 65535)\n"
-          "f:10: listeners[4].port: \"70000\": a whole number is wanted (1 to 65535)\n"
-          "f:10: warning: listeners[4].address: HTTP beyond this machine: API keys travel without "
-          "TLS, and /metrics answers everybody\n");
+          "  { kind = \"http\"; address = \"192.0.2.1\"; port = 80; allow_clear = true; },\n"
+          "  { kind = \"http\"; address = \"::1\"; port = 80; },\n"
+          "  { kind = \"https\"; address = \"0.0.0.0\"; port = 443; });",
+          0, 1,
+          "f:6: warning: listeners[0].address: HTTP beyond this machine: API keys travel without "
+          "TLS\n");
 }
 
 static void
@@ -333,6 +344,63 @@ test_credentials(void **state)
           "f:13: credentials[6].tenant: \"\": a text of another length is wanted\n"
           "f:13: credentials[6]: nobody can use it: password_hash, password_file or key_hash is "
           "wanted\n");
+}
+
+static void
+test_what_a_credential_may_do(void **state)
+{
+    struct config_file *f =
+        parse(HOST LISTEN TLS DOMAINS
+              "credentials = ( { user = \"app@example.org\"; tenant = \"t\";\n"
+              "  senders = [ \"example.org\", \"One@EXAMPLE.org\" ];\n"
+              "  password_hash = [ \"" HASH "\", \"" HASH2 "\" ]; key_hash = [ \"" SHA "\" ];\n"
+              "  recipients = [ \"test.example\", \"me@B\xc3\xbc"
+              "cher.example\" ];\n"
+              "  networks = [ \"192.0.2.0/24\", \"2001:db8::1\" ];\n"
+              "  rate = \"100/m\"; daily = 5; new_recipients = 6; expires = \"2027-01-31\"; } );");
+    (void)state;
+    assert_int_equal(config_file_errors(f) + config_file_warnings(f), 0);
+    const struct config_credential *c = &config_file_draft(f)->config.credentials[0];
+    assert_string_equal(c->user, "app@example.org");
+    assert_string_equal(c->password_hash, HASH);
+    assert_string_equal(c->other_password_hash, HASH2);
+    assert_string_equal(c->key_sha256, SHA);
+    assert_string_equal(c->other_key_sha256, "");
+    assert_string_equal(c->senders[1], "One@example.org");
+    assert_int_equal(c->recipient_count, 2);
+    assert_string_equal(c->recipients[1], "me@xn--bcher-kva.example");
+    assert_int_equal(c->network_count, 2);
+    assert_int_equal(c->rate.count, 100);
+    assert_int_equal(c->rate.per_ms, 60000);
+    assert_int_equal(c->daily, 5);
+    assert_int_equal(c->new_recipients, 6);
+    assert_true(c->expires_unix_ms == 1801353600000);
+    config_file_free(f);
+
+    f = parse(GOOD);
+    c = &config_file_draft(f)->config.credentials[0];
+    assert_int_equal(c->recipient_count + c->network_count + c->rate.count + c->daily, 0);
+    assert_int_equal(c->new_recipients, 0);
+    assert_true(c->expires_unix_ms == 0);
+    config_file_free(f);
+
+    check(
+        HOST LISTEN TLS DOMAINS
+        "credentials = ( { user = \"a\"; tenant = \"t\"; senders = [ \"a@@b\", \"example.org\" ];\n"
+        "  key_hash = [ \"" SHA "\", \"" SHA "\", \"" SHA "\" ];\n"
+        "  password_hash = [ \"" HASH "\", \"x\" ]; recipients = [ ];\n"
+        "  networks = [ \"192.0.2.1/24\" ]; rate = \"100\"; expires = \"soon\"; } );",
+        7, 0,
+        "f:5: credentials[0].senders: \"a@@b\": a domain or an address is wanted\n"
+        "f:6: credentials[0].key_hash: one or two are wanted\n"
+        "f:7: credentials[0].password_hash: a crypt(5) hash of a current method is wanted, such "
+        "as `mkpasswd -m yescrypt` prints\n"
+        "f:7: credentials[0].recipients: 0 entries: 1 to 1000 are wanted\n"
+        "f:8: credentials[0].networks: \"192.0.2.1/24\": an IP address, or a network such as "
+        "\"10.0.0.0/8\" without bits behind the prefix is wanted\n"
+        "f:8: credentials[0].rate: \"100\": a rate such as \"100/m\" (s, m or h) is wanted\n"
+        "f:8: credentials[0].expires: \"soon\": a date such as \"2027-01-31\" or "
+        "\"2027-01-31T12:00:00Z\" is wanted\n");
 }
 
 static void
@@ -497,6 +565,7 @@ main(void)
         cmocka_unit_test(test_too_many_http_listeners),
         cmocka_unit_test(test_domains),
         cmocka_unit_test(test_credentials),
+        cmocka_unit_test(test_what_a_credential_may_do),
         cmocka_unit_test(test_weak_hashes_are_refused),
         cmocka_unit_test(test_syntax_errors_have_their_line),
         cmocka_unit_test(test_problems_beyond_the_limit_are_counted),

@@ -90,6 +90,12 @@ static void
 listeners_need_one_too(void **state)
 {
     (void)state;
+    check(
+        HOST
+        "listeners = ( { kind = \"smtp\"; port = 587; proxy_from = [ \"10.0.0.0/8\" ]; } );\n" REST,
+        HOST
+        "listeners = ( { kind = \"smtp\"; port = 587; proxy_from = [ \"10.0.0.0/9\" ]; } );\n" REST,
+        1, "f:2: listeners[0].proxy_from: changed");
     check(HOST LISTEN REST, HOST "listeners = ( { kind = \"smtps\"; port = 465; } );\n" REST, 2,
           "f:2: listeners[0].kind: changed");
     check(HOST LISTEN REST,

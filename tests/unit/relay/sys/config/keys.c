@@ -105,7 +105,7 @@ test_ranges_in_words(void **state)
     (void)state;
     buf_init(&out, 256);
     config_key_range(config_key_find("listeners", SLICE("kind")), &out);
-    assert_true(slice_eq(buf_slice(&out), SLICE("smtp, smtps or http")));
+    assert_true(slice_eq(buf_slice(&out), SLICE("smtp, smtps, http or https")));
     buf_clear(&out);
     config_key_range(config_key_find("retry", SLICE("max")), &out);
     assert_true(slice_eq(buf_slice(&out), SLICE("1s to 1d")));

@@ -64,6 +64,49 @@ test_sizes(void **state)
 }
 
 static void
+test_rates(void **state)
+{
+    unsigned n = 0;
+    uint64_t per_ms = 0;
+    (void)state;
+    assert_true(config_parse_rate(SLICE("100/m"), &n, &per_ms) && n == 100 && per_ms == 60000);
+    assert_true(config_parse_rate(SLICE("1/s"), &n, &per_ms) && n == 1 && per_ms == 1000);
+    assert_true(config_parse_rate(SLICE("1000000000/h"), &n, &per_ms) && per_ms == 3600000);
+    static const struct slice bad[] = {SLICE(""),    SLICE("100"),         SLICE("100/"),
+                                       SLICE("/m"),  SLICE("0/m"),         SLICE("-1/m"),
+                                       SLICE("1/d"), SLICE("1/m/m"),       SLICE("1 / m"),
+                                       SLICE("1/M"), SLICE("1000000001/h")};
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++)
+        assert_false(config_parse_rate(bad[i], &n, &per_ms));
+}
+
+static void
+test_dates(void **state)
+{
+    uint64_t ms = 0;
+    (void)state;
+    assert_true(config_parse_date(SLICE("2027-01-31"), &ms) && ms == 1801353600000);
+    assert_true(config_parse_date(SLICE("2027-01-31T12:00:01Z"), &ms) && ms == 1801396801000);
+    assert_true(config_parse_date(SLICE("1970-01-01"), &ms) && ms == 0);
+    assert_true(config_parse_date(SLICE("2028-02-29"), &ms));
+    static const struct slice bad[] = {SLICE(""),
+                                       SLICE("2027"),
+                                       SLICE("2027-1-31"),
+                                       SLICE("2027-02-29"),
+                                       SLICE("2027-13-01"),
+                                       SLICE("2027-00-01"),
+                                       SLICE("2027-01-31T12:00:00"),
+                                       SLICE("2027-01-31T24:00:00Z"),
+                                       SLICE("2027-01-31T12:00:00Zx"),
+                                       SLICE("2027-01-31 12:00:00Z"),
+                                       SLICE("+027-01-31"),
+                                       SLICE("1969-12-31"),
+                                       SLICE("31.01.2027")};
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++)
+        assert_false(config_parse_date(bad[i], &ms));
+}
+
+static void
 test_formats_in_the_largest_whole_unit(void **state)
 {
     char out[CONFIG_VALUE_TEXT];
@@ -99,6 +142,8 @@ main(void)
         cmocka_unit_test(test_sizes),
         cmocka_unit_test(test_formats_in_the_largest_whole_unit),
         cmocka_unit_test(test_distance),
+        cmocka_unit_test(test_rates),
+        cmocka_unit_test(test_dates),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

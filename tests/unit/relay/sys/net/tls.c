@@ -1,5 +1,7 @@
 #include "tests/unit/relay/sys/net/net_test.h"
 
+#include "relay/sys/net/tls_internal.h"
+
 static void
 contexts_load_what_they_are_given(void **state)
 {
@@ -41,6 +43,42 @@ what_cannot_be_loaded_is_named(void **state)
     identity_remove(&other);
 }
 
+static char *
+text_of(const char *path)
+{
+    enum { TEXT_MAX = 16384 };
+    char *text = calloc(1, TEXT_MAX);
+    FILE *f = fopen(path, "r");
+    assert_true(text != NULL && f != NULL && fread(text, 1, TEXT_MAX - 1, f) > 0);
+    fclose(f);
+    return text;
+}
+
+static void
+a_server_is_made_of_text_too(void **state)
+{
+    (void)state;
+    struct identity id, other;
+    struct err err;
+    identity_make(&id);
+    identity_make(&other);
+    char *cert = text_of(id.cert), *key = text_of(id.key), *wrong = text_of(other.key);
+    struct tls_context *server = tls_server_from_text(cert, key, &err);
+    assert_non_null(server);
+    tls_context_free(server);
+    assert_null(tls_server_from_text(cert, wrong, &err));
+    assert_non_null(strstr(err.text, "key values mismatch"));
+    assert_null(tls_server_from_text("", key, &err));
+    assert_non_null(strstr(err.text, "certificate"));
+    assert_null(tls_server_from_text(cert, "", &err));
+    assert_non_null(strstr(err.text, "private key"));
+    free(cert);
+    free(key);
+    free(wrong);
+    identity_remove(&id);
+    identity_remove(&other);
+}
+
 /* Asking for the passphrase would block the process on its terminal. */
 static void
 an_encrypted_key_is_refused(void **state)
@@ -62,13 +100,39 @@ an_encrypted_key_is_refused(void **state)
     identity_remove(&id);
 }
 
+/* STL-08. */
+static void
+servers_have_forward_secrecy(void **state)
+{
+    (void)state;
+    struct identity id;
+    struct err err;
+    identity_make(&id);
+    struct tls_context *server = tls_server_new(id.cert, id.key, &err);
+    assert_non_null(server);
+    STACK_OF(SSL_CIPHER) *all = SSL_CTX_get_ciphers(server->ssl);
+    assert_true(sk_SSL_CIPHER_num(all) > 5);
+    for (int i = 0; i < sk_SSL_CIPHER_num(all); i++) {
+        const SSL_CIPHER *c = sk_SSL_CIPHER_value(all, i);
+        int exchange = SSL_CIPHER_get_kx_nid(c), bits;
+        assert_true(exchange == NID_kx_ecdhe || exchange == NID_kx_any);
+        assert_true(SSL_CIPHER_get_auth_nid(c) != NID_auth_null);
+        assert_true(SSL_CIPHER_get_bits(c, &bits) >= 128);
+    }
+    assert_true(SSL_CTX_get_min_proto_version(server->ssl) >= TLS1_2_VERSION);
+    tls_context_free(server);
+    identity_remove(&id);
+}
+
 int
 main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(contexts_load_what_they_are_given),
         cmocka_unit_test(what_cannot_be_loaded_is_named),
+        cmocka_unit_test(a_server_is_made_of_text_too),
         cmocka_unit_test(an_encrypted_key_is_refused),
+        cmocka_unit_test(servers_have_forward_secrecy),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

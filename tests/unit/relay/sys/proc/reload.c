@@ -65,6 +65,7 @@ rig_init(struct rig *g, unsigned running)
         g->child[i] = -1;
         g->parts[i] = (struct reload_part){.name = "worker", .number = i};
         reload_add(&g->reload, &g->parts[i]);
+        g->parts[i].snapshot_fd = SNAPSHOT;
         if (i < running)
             child_start(g, i);
     }
@@ -104,7 +105,7 @@ all_switch_when_all_are_prepared(void **state)
     struct rig g;
     (void)state;
     rig_init(&g, PARTS);
-    reload_begin(&g.reload, 7, SNAPSHOT);
+    reload_begin(&g.reload, 7);
     for (unsigned i = 0; i < PARTS; i++) {
         assert_string_equal(heard(&g, i), "prepare 7\n");
         assert_int_equal(g.done, 0);
@@ -123,7 +124,7 @@ one_refusal_is_everybodys(void **state)
     struct rig g;
     (void)state;
     rig_init(&g, PARTS);
-    reload_begin(&g.reload, 2, SNAPSHOT);
+    reload_begin(&g.reload, 2);
     say(&g, 0, "prepared 2");
     say(&g, 1, "refused 2 /k.pem: no key");
     assert_int_equal(g.done, 1);
@@ -132,7 +133,7 @@ one_refusal_is_everybodys(void **state)
     say(&g, 2, "prepared 2"); /* too late */
     for (unsigned i = 0; i < PARTS; i++)
         assert_string_equal(heard(&g, i), "prepare 2\nforget 2\n");
-    reload_begin(&g.reload, 3, SNAPSHOT);
+    reload_begin(&g.reload, 3);
     say(&g, 0, "prepared 2"); /* of the one before */
     for (unsigned i = 0; i < PARTS; i++)
         say(&g, i, "prepared 3");
@@ -147,7 +148,7 @@ a_successor_is_asked_again(void **state)
     struct rig g;
     (void)state;
     rig_init(&g, PARTS);
-    reload_begin(&g.reload, 2, SNAPSHOT);
+    reload_begin(&g.reload, 2);
     say(&g, 0, "prepared 2");
     say(&g, 1, "prepared 2");
     child_end(&g, 2);
@@ -168,7 +169,7 @@ who_does_not_run_is_not_waited_for(void **state)
     struct rig g;
     (void)state;
     rig_init(&g, 1);
-    reload_begin(&g.reload, 2, SNAPSHOT);
+    reload_begin(&g.reload, 2);
     child_start(&g, 1); /* comes back in between: now it is */
     say(&g, 0, "prepared 2");
     assert_int_equal(g.done, 0);
@@ -176,7 +177,7 @@ who_does_not_run_is_not_waited_for(void **state)
     assert_true(g.ok);
     rig_fini(&g);
     rig_init(&g, 0);
-    reload_begin(&g.reload, 2, SNAPSHOT);
+    reload_begin(&g.reload, 2);
     assert_true(g.ok);
     rig_fini(&g);
 }
@@ -187,7 +188,7 @@ silence_is_a_refusal(void **state)
     struct rig g;
     (void)state;
     rig_init(&g, 2);
-    reload_begin(&g.reload, 2, SNAPSHOT);
+    reload_begin(&g.reload, 2);
     say(&g, 0, "prepared 2");
     loop_run(g.loop);
     assert_int_equal(g.done, 1);
@@ -204,7 +205,7 @@ cancelled(void **state)
     rig_init(&g, 2);
     reload_cancel(&g.reload);
     assert_int_equal(g.done, 0);
-    reload_begin(&g.reload, 2, SNAPSHOT);
+    reload_begin(&g.reload, 2);
     reload_cancel(&g.reload);
     assert_int_equal(g.done, 1);
     assert_false(g.ok);

@@ -1,0 +1,397 @@
+/*
+ * Happy path: the queue is asked whether client and account have failed too
+ * often; the user is looked up; when the password was right some minutes ago, or
+ * is an API key, the answer is ready on the next turn; else crypt_r() runs on the
+ * work pool and a right answer is remembered.
+ *
+ * Ways it ends: OK, WRONG (a known or an unknown user: as many hashes were
+ * computed for both), WAIT (nothing was computed: a right password is not told
+ * from a wrong one), BUSY (CREDENTIAL_HASHES_MAX are under way, Redis is away, or
+ * cancelled). The hash of a cancelled check runs to its end unheard.
+ */
+#include <crypt.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <openssl/crypto.h>
+#include <openssl/evp.h>
+#include <openssl/hmac.h>
+
+#include "queue/allowance.h"
+#include "relay/accept/credential_internal.h"
+#include "relay/sys/base/buf.h"
+#include "relay/sys/base/bug.h"
+#include "relay/sys/base/clock.h"
+#include "relay/sys/net/work.h"
+
+/* Takes part in no login: it gives the hash of an unknown user its cost when
+ * no credential has a password. */
+static const char DUMMY_SETTING[] = "$y$j9T$abcdefghijklmnopqrstu.";
+
+struct credential_check_state {
+    struct work_op work;
+    struct deferred soon;
+    struct credentials *cs;
+    struct config_generation *memory; /* of what follows */
+    struct credential_check_op *op;   /* NULL once cancelled and told */
+    struct net_address from;
+    bool has_from;
+    const struct config_credential *credential; /* NULL: unknown user */
+    const char *settings[PASSWORDS];            /* stored hash, or the dummy's */
+    bool live[PASSWORDS];                       /* a stored one, which may be right */
+    unsigned count;                             /* of settings */
+    const char *proven;                         /* the stored hash that was right */
+    struct slice user;                          /* copies in one piece of memory, wiped */
+    char *password;                             /* NUL-terminated */
+    size_t password_bytes, secret_bytes;
+    struct crypt_data *crypt;
+    struct queue_guard_op guard;
+    char network[64];
+    unsigned wait_s;
+    enum credential_result result;
+    bool asking, working; /* the guard is, the pool is */
+    bool telling;         /* `soon` is scheduled: the result is settled */
+};
+
+/* ---- what was verified before ------------------------------------------- */
+
+/* The stored hash is part of it: a changed password is a different entry. */
+static void
+mac_of(const struct credential_check_state *st, const char *stored,
+       uint8_t mac[SHA256_DIGEST_LENGTH])
+{
+    struct slice password = slice_str(st->password);
+    const uint64_t lengths[] = {st->user.n, password.n};
+    struct buf b;
+    BUG_ON(stored == NULL);
+    buf_init(&b, SIZE_MAX / 2);
+    buf_reserve(&b, sizeof lengths + st->user.n + password.n + strlen(stored)); /* moved never */
+    buf_add(&b, slice_from(lengths, sizeof lengths));
+    buf_add(&b, st->user);
+    buf_add(&b, password);
+    buf_add_str(&b, stored);
+    struct slice all = buf_slice(&b);
+    BUG_ON(HMAC(EVP_sha256(), st->cs->mac_key, sizeof st->cs->mac_key, (const unsigned char *)all.p,
+                all.n, mac, NULL) == NULL);
+    OPENSSL_cleanse(b.mem, b.cap);
+    buf_fini(&b);
+}
+
+static struct verified *
+verified_slot(struct credentials *cs, const uint8_t mac[SHA256_DIGEST_LENGTH])
+{
+    return &cs->verified[(mac[0] | (unsigned)mac[1] << 8) % CREDENTIAL_CACHE_SLOTS];
+}
+
+/* The stored hash under which the password was right before; NULL: none. */
+static const char *
+verified_before(const struct credential_check_state *st)
+{
+    uint8_t mac[SHA256_DIGEST_LENGTH];
+    for (unsigned i = 0; i < st->count; i++) {
+        mac_of(st, st->settings[i], mac);
+        const struct verified *v = verified_slot(st->cs, mac);
+        if (st->live[i] && v->until_ms > clock_mono_ms() &&
+            CRYPTO_memcmp(v->mac, mac, sizeof v->mac) == 0)
+            return st->settings[i];
+    }
+    return NULL;
+}
+
+static void
+remember(const struct credential_check_state *st)
+{
+    uint8_t mac[SHA256_DIGEST_LENGTH];
+    mac_of(st, st->proven, mac);
+    struct verified *v = verified_slot(st->cs, mac);
+    memcpy(v->mac, mac, sizeof v->mac);
+    v->until_ms = clock_mono_ms() + CREDENTIAL_CACHE_MS;
+}
+
+/* ---- the end -------------------------------------------------------------- */
+
+static void
+state_free(struct credential_check_state *st)
+{
+    struct credentials *cs = st->cs;
+    OPENSSL_cleanse(st->password, st->secret_bytes);
+    free(st->password);
+    if (st->crypt != NULL)
+        OPENSSL_cleanse(st->crypt, sizeof *st->crypt);
+    free(st->crypt);
+    config_let_go(&st->memory);
+    free(st);
+    cs->checks--;
+    credentials_free_when_idle(cs);
+}
+
+static void
+state_free_when_idle(struct credential_check_state *st)
+{
+    if (!st->asking && !st->working)
+        state_free(st);
+}
+
+/* What the guard is told; only names of accounts that there are: strangers could
+ * fill Redis with others. */
+static void
+note_result(const struct credential_check_state *st, enum credential_result result)
+{
+    const struct config_credential *cr = st->credential;
+    struct slice account = cr != NULL ? slice_str(cr->user) : SLICE_NONE;
+    bool right = result == CREDENTIAL_OK;
+    if (st->network[0] == '\0' || (right && st->guard.is_known))
+        return;
+    if (right || result == CREDENTIAL_WRONG)
+        queue_guard_note(st->cs->queue, account, slice_str(st->network), !right);
+}
+
+/* It may have been removed or changed by a reload while the hash was computed. */
+static const struct config_credential *
+admitted(const struct credential_check_state *st)
+{
+    if (st->proven == NULL || st->credential == NULL)
+        return NULL;
+    struct credential_proof proof = credential_proof_of(st->proven);
+    return credential_renew(st->cs, st->credential, &proof, st->has_from ? &st->from : NULL);
+}
+
+/* Tells the owner; the hash may still be running. */
+static void
+state_tell(struct credential_check_state *st)
+{
+    struct credential_check_op *op = st->op;
+    op->result = st->result;
+    op->credential = st->result == CREDENTIAL_OK ? admitted(st) : NULL;
+    if (op->credential != NULL)
+        op->proof = credential_proof_of(st->proven);
+    else if (op->result == CREDENTIAL_OK)
+        op->result = CREDENTIAL_WRONG;
+    op->wait_s = st->wait_s;
+    note_result(st, op->result);
+    st->op = NULL;
+    op->state = NULL;
+    state_free_when_idle(st);
+    op->done(op);
+}
+
+static void
+on_soon(struct deferred *d)
+{
+    state_tell(container_of(d, struct credential_check_state, soon));
+}
+
+static void
+tell_soon(struct credential_check_state *st, enum credential_result result)
+{
+    st->result = result;
+    st->telling = true;
+    deferred_schedule(&st->soon);
+}
+
+/* ---- the hash ------------------------------------------------------------- */
+
+/* crypt_r() answers "*0" or "*1", or NULL, to what it cannot hash; neither can
+ * equal a stored hash of 20 characters and more. */
+static bool
+matches(const struct credential_check_state *st, const char *setting)
+{
+    const char *got = crypt_r(st->password, setting, st->crypt);
+    size_t n = strlen(setting);
+    return got != NULL && got[0] != '*' && strlen(got) == n && CRYPTO_memcmp(got, setting, n) == 0;
+}
+
+/* On the pool thread. */
+static void
+hash_run(struct work_op *work)
+{
+    struct credential_check_state *st = container_of(work, struct credential_check_state, work);
+    for (unsigned i = 0; i < st->count && st->proven == NULL; i++)
+        if (matches(st, st->settings[i]) && st->live[i])
+            st->proven = st->settings[i];
+}
+
+static void
+hash_done(struct work_op *work)
+{
+    struct credential_check_state *st = container_of(work, struct credential_check_state, work);
+    st->working = false;
+    st->cs->hashes--;
+    if (st->proven != NULL)
+        remember(st);
+    if (st->op == NULL) {
+        state_free_when_idle(st);
+        return;
+    }
+    if (st->telling)
+        return; /* cancelled: on_soon() tells and frees */
+    st->result = st->proven != NULL ? CREDENTIAL_OK : CREDENTIAL_WRONG;
+    state_tell(st);
+}
+
+/* ---- what is hashed ------------------------------------------------------- */
+
+/* What an unknown user costs is what the first known one costs, as often as any
+ * user needs. */
+static const char *
+dummy_setting(const struct credentials *cs, unsigned *rounds)
+{
+    const char *dummy = DUMMY_SETTING;
+    *rounds = 1;
+    for (unsigned i = cs->config->credential_count; i-- > 0;) {
+        const struct config_credential *cr = &cs->config->credentials[i];
+        if (credential_password_hash(cr, 0)[0] != '\0')
+            dummy = credential_password_hash(cr, 0);
+        if (credential_password_hash(cr, 1)[0] != '\0')
+            *rounds = PASSWORDS;
+    }
+    return dummy;
+}
+
+/* crypt(5) ends at a NUL, which must not make two passwords one. */
+static void
+choose_settings(struct credential_check_state *st, bool password_has_nul)
+{
+    const char *dummy = dummy_setting(st->cs, &st->count);
+    for (unsigned i = 0; i < st->count; i++) {
+        const char *stored =
+            st->credential != NULL ? credential_password_hash(st->credential, i) : "";
+        st->live[i] = stored[0] != '\0' && !password_has_nul;
+        st->settings[i] = stored[0] != '\0' ? stored : dummy;
+    }
+}
+
+static void
+keep(struct credential_check_state *st, struct slice user, struct slice password)
+{
+    st->password_bytes = password.n;
+    st->secret_bytes = password.n + 1 + user.n;
+    st->password = calloc(1, st->secret_bytes + 1);
+    BUG_ON(st->password == NULL);
+    if (password.n > 0)
+        memcpy(st->password, password.p, password.n);
+    char *name = st->password + password.n + 1;
+    if (user.n > 0)
+        memcpy(name, user.p, user.n);
+    st->user = slice_from(name, user.n);
+}
+
+/* A key under the name of another credential is somebody's mistake, and is wrong. */
+static bool
+is_key(struct credential_check_state *st, struct slice key)
+{
+    const char *stored;
+    if (key.n < CREDENTIAL_KEY_AS_PASSWORD_MIN)
+        return false;
+    const struct config_credential *cr = credential_find_key(st->cs, key, &stored);
+    if (cr == NULL || (st->credential != NULL && st->credential != cr))
+        return false;
+    st->credential = cr;
+    st->proven = stored;
+    return true;
+}
+
+static void
+begin(struct credential_check_state *st)
+{
+    struct slice password = slice_from(st->password, st->password_bytes);
+    bool has_nul = slice_find(password, '\0') < password.n;
+    choose_settings(st, has_nul);
+    if (is_key(st, password)) {
+        tell_soon(st, CREDENTIAL_OK);
+        return;
+    }
+    const char *before = has_nul ? NULL : verified_before(st);
+    if (before != NULL) {
+        st->proven = before;
+        tell_soon(st, CREDENTIAL_OK);
+        return;
+    }
+    if (st->cs->hashes >= CREDENTIAL_HASHES_MAX) {
+        tell_soon(st, CREDENTIAL_BUSY);
+        return;
+    }
+    st->crypt = calloc(1, sizeof *st->crypt);
+    BUG_ON(st->crypt == NULL);
+    st->working = true;
+    st->cs->hashes++;
+    work_start(&st->work, st->cs->loop, hash_run, hash_done);
+}
+
+/* ---- the guard -------------------------------------------------------------- */
+
+static void
+on_guarded(struct queue_guard_op *guard)
+{
+    struct credential_check_state *st = container_of(guard, struct credential_check_state, guard);
+    st->asking = false;
+    if (st->op == NULL) {
+        state_free_when_idle(st);
+    } else if (st->telling) {
+        return; /* cancelled */
+    } else if (guard->err.code != ERR_NONE) {
+        tell_soon(st, CREDENTIAL_BUSY);
+    } else if (guard->wait_ms > 0) {
+        st->wait_s = (unsigned)((guard->wait_ms + 999) / 1000);
+        tell_soon(st, CREDENTIAL_WAIT);
+    } else {
+        begin(st);
+    }
+}
+
+/* A whole /64 is one client: that is what one gets. ::ffff:0:0/96 is IPv4. */
+static void
+name_network(struct credential_check_state *st)
+{
+    static const uint8_t MAPPED[12] = {[10] = 0xff, [11] = 0xff};
+    struct net_address a = st->from;
+    if (a.kind == NET_IPV6 && memcmp(a.ip, MAPPED, sizeof MAPPED) != 0)
+        memset(a.ip + 8, 0, 8);
+    net_address_format_ip(&a, st->network);
+}
+
+static void
+ask_guard(struct credential_check_state *st)
+{
+    name_network(st);
+    st->asking = true;
+    st->guard.done = on_guarded;
+    st->guard.account = st->credential != NULL ? slice_str(st->credential->user) : SLICE_NONE;
+    st->guard.network = slice_str(st->network);
+    queue_guard_start(&st->guard, st->cs->queue);
+}
+
+void
+credential_check_start(struct credential_check_op *op, struct credentials *cs, struct slice user,
+                       struct slice password)
+{
+    struct credential_check_state *st = calloc(1, sizeof *st);
+    BUG_ON(st == NULL);
+    cs->checks++;
+    st->cs = cs;
+    st->op = op;
+    op->state = st;
+    op->credential = NULL;
+    deferred_init(&st->soon, cs->loop, on_soon);
+    st->memory = config_hold(cs->config->memory);
+    st->has_from = op->from != NULL;
+    if (st->has_from)
+        st->from = *op->from;
+    keep(st, user, password);
+    st->credential = credential_by_user(cs, user);
+    if (cs->queue != NULL && st->has_from && st->from.kind != NET_UNIX)
+        ask_guard(st);
+    else
+        begin(st);
+}
+
+void
+credential_check_cancel(struct credential_check_op *op)
+{
+    struct credential_check_state *st = op->state;
+    if (st == NULL || st->telling)
+        return;
+    if (st->asking)
+        queue_guard_cancel(&st->guard);
+    tell_soon(st, CREDENTIAL_BUSY);
+}

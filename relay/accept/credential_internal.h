@@ -1,0 +1,40 @@
+/* Shared by credential.c (who there is) and credential_check.c (whether a
+ * password is right). */
+#ifndef STAGEPOST_ACCEPT_CREDENTIAL_INTERNAL_H
+#define STAGEPOST_ACCEPT_CREDENTIAL_INTERNAL_H
+
+#include <openssl/sha.h>
+
+#include "relay/accept/credential.h"
+#include "relay/sys/base/limits.h"
+
+struct verified {
+    uint8_t mac[SHA256_DIGEST_LENGTH]; /* of user, password and stored hash */
+    uint64_t until_ms;                 /* clock_mono_ms(); 0: empty */
+};
+
+struct credentials {
+    struct loop *loop;
+    const struct config *config;
+    uint8_t mac_key[32]; /* of this process, never stored */
+    struct verified verified[CREDENTIAL_CACHE_SLOTS];
+    struct queue *queue; /* NULL: failures are not counted */
+    unsigned checks;     /* not done yet, or something of them still runs */
+    unsigned hashes;     /* on the work pool */
+    bool freed;
+};
+
+void credentials_free_when_idle(struct credentials *cs);
+
+enum { PASSWORDS = 2 }; /* live at once */
+
+/* "" for one that is not there. */
+const char *credential_password_hash(const struct config_credential *cr, unsigned i);
+/* Whether it may be used at all, by whoever has its secret. */
+bool credential_is_usable(const struct config_credential *cr, const struct net_address *from);
+/* The credential whose API key this is, usable or not, and which one of its keys. */
+const struct config_credential *credential_find_key(const struct credentials *cs, struct slice key,
+                                                    const char **stored);
+struct credential_proof credential_proof_of(const char *stored);
+
+#endif
