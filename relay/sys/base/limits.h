@@ -174,6 +174,8 @@ enum {
     DSN_DIAGNOSTIC_MAX = 2048,            /* of a remote's text, for each recipient of a report */
     NDR_DELAY_ASKED_MS = 4 * 3600 * 1000, /* NOTIFY=DELAY, and the configuration names no time:
                                              RFC 3461 leaves it to us */
+    DSN_RETURN_MAX = 10 << 20,            /* of an original returned whole, which encoded may be
+                                             three times as long; above it, its header */
 
     /* Queue */
     QUEUE_CHUNK_BYTES = 256 << 10, /* one write of a body; larger ones stall Redis */
@@ -193,6 +195,9 @@ enum {
     QUEUE_SCAN_PAGE = 128,                 /* entries of the schedule read at once */
     QUEUE_SCANS_MAX = 8,                   /* partitions read at once */
     QUEUE_NOTICES_IN_MEMORY_MAX = 16,      /* each holds a whole original message */
+    QUEUE_GATHER_MS = 5000,                /* most deliveries of a message end within that */
+    QUEUE_GATHER_FEW = 16,                 /* so many reports of one message are no flood */
+    QUEUE_GATHERING_MAX = 10000,           /* messages; what comes then does not wait */
     QUEUE_TOMBSTONE_TTL_S = 86400,         /* a cancelled commit cannot be under way for longer */
     QUEUE_CRASHES_MAX = 3,                 /* then the delivery is held as poison */
     QUEUE_TRIM_BATCH = 32,                 /* history entries dropped in one call */
