@@ -32,6 +32,7 @@ enum { QUEUE_PARTITIONS = 256, QUEUE_OWNER_BYTES = 16 };
 struct queue;
 struct queue_job;
 struct queue_notice;
+struct tls_context;
 
 /* ---- records ------------------------------------------------------------ */
 
@@ -93,10 +94,12 @@ struct queue_message {
 
 struct queue_config {
     struct net_address redis;
-    unsigned links;                   /* connections to Redis, 1..8 */
-    uint8_t owner[QUEUE_OWNER_BYTES]; /* random, new for every process */
-    uint64_t lease_ms;                /* L: 4000 in development mode */
-    uint64_t history_bytes;           /* of finished messages, all partitions together */
+    const char *redis_user, *redis_password; /* borrowed; "" or NULL: no AUTH is sent */
+    struct tls_context *redis_tls;           /* borrowed, verifying; NULL: without TLS */
+    unsigned links;                          /* connections to Redis, 1..8 */
+    uint8_t owner[QUEUE_OWNER_BYTES];        /* random, new for every process */
+    uint64_t lease_ms;                       /* L: 4000 in development mode */
+    uint64_t history_bytes;                  /* of finished messages, all partitions together */
     uint64_t history_age_ms;
     uint64_t commit_timeout_ms;  /* without a reply for so long, the outcome is unknown */
     uint64_t unknown_timeout_ms; /* and for so long it is tried to be read back */

@@ -41,6 +41,7 @@ enum {
     CONFIG_ENTRIES_MAX = 10000,      /* of one list */
     CONFIG_LISTENERS_MAX = 16,       /* descriptors that each worker inherits */
     CONFIG_HASH_MIN = 50,            /* shorter ones are a setting without the hash */
+    CONFIG_PASSWORD_MAX = 512,       /* for another Redis */
     CONFIG_HASH_MAX = 384,           /* a crypt(5) hash; yescrypt has 73 characters */
 
     /* Credentials */
@@ -99,6 +100,8 @@ enum {
     VERDICT_RECORD_MAX = 2048,      /* a verdict as the queue keeps it */
     CLIENT_KEPT_BYTES = 16 << 10,   /* of output memory while idle */
     DIAL_TOTAL_MS = 600000,         /* then no further address is tried in this attempt */
+    DIAL_STAGGER_MS = 250,          /* then the host's next address too (RFC 8305 5) */
+    DIAL_RACES_MAX = 100,           /* second connections of one worker: descriptors */
     CLIENT_CONNECT_MS = 30000,      /* per address; longer ones are of no use to anybody */
     CLIENT_TLS_MS = 120000,         /* for the handshake */
     CLIENT_COMMAND_MAX = 4096,      /* MAIL and RCPT: an address, ENVID, ORCPT in xtext */

@@ -37,10 +37,14 @@ static const struct member CONFIG_MEMBERS[] = {
     MEMBER(config, tls_cert_pem, KIND_STR),
     MEMBER(config, tls_key_pem, KIND_STR),
     MEMBER(config, tls_ca_path, KIND_STR),
-    MEMBER(config, admin_key_sha256, KIND_STR),
-    MEMBER(config, admin_key_sha256_old, KIND_STR),
+    MEMBER(config, admin_key_sha256[0], KIND_STR),
+    MEMBER(config, admin_key_sha256[1], KIND_STR),
     MEMBER(config, redis, KIND_STR),
     MEMBER(config, redis_embedded, KIND_BOOL),
+    MEMBER(config, redis_user, KIND_STR),
+    MEMBER(config, redis_password, KIND_STR),
+    MEMBER(config, redis_tls, KIND_BOOL),
+    MEMBER(config, redis_ca_path, KIND_STR),
     MEMBER(config, redis_links, KIND_UNSIGNED),
     MEMBER(config, lease_ms, KIND_U64),
     MEMBER(config, history_bytes, KIND_U64),
@@ -188,6 +192,8 @@ int
 config_write_snapshot(const struct config *c, enum config_reader reader, int fd, struct err *err)
 {
     json_t *root = config_to_json(c, reader);
+    if (reader != CONFIG_READER_WORKER)
+        json_object_set_new(root, "redis_password", json_string(""));
     int rc = material_add(root, c, reader, err);
     if (rc == 0 && json_dumpfd(root, fd, JSON_COMPACT) != 0)
         rc = err_set_errno(err, ERR_IO, "configuration snapshot");

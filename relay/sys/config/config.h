@@ -91,12 +91,14 @@ struct config {
     const char *tls_cert_pem, *tls_key_pem; /* their contents; in a worker's snapshot only */
     const char *tls_ca_path;                /* development CA, "" when there is none */
 
-    /* Operators' key for HTTP, and the one before; SHA-256 as of a credential, ""
-     * for none. */
-    const char *admin_key_sha256, *admin_key_sha256_old;
+    /* Operators' keys for HTTP, SHA-256 as of a credential; "": none. */
+    const char *admin_key_sha256[2];
 
-    const char *redis;   /* net_address_parse(): "unix:/path" or "ip:port" */
-    bool redis_embedded; /* we start and stop it ourselves */
+    const char *redis;                       /* net_address_parse(): "unix:/path" or "ip:port" */
+    bool redis_embedded;                     /* we start and stop it ourselves */
+    const char *redis_user, *redis_password; /* "": no AUTH; never logged */
+    bool redis_tls;
+    const char *redis_ca_path;
     unsigned redis_links;
     uint64_t lease_ms;
     uint64_t history_bytes, history_age_ms;

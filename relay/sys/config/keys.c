@@ -131,15 +131,22 @@ const struct config_key CONFIG_KEYS[] = {
     {"http", "admin_key_hash", VALUE_SHA256, "", .flags = KEY_RELOADABLE,
      .offset = CONF(admin_key_sha256),
      .help = "SHA-256 of a key for operators, made as key_hash of a credential: it sees and steers "
-             "all tenants, over http and https as over the control socket."},
-    {"http", "admin_key_hash_old", VALUE_SHA256, "", .flags = KEY_RELOADABLE,
-     .offset = CONF(admin_key_sha256_old),
-     .help = "The one before, good as well while its users change over."},
+             "all tenants, over http and https as over the control socket. Or an array of two."},
 
     {"queue", "redis", VALUE_REDIS, "embedded", .offset = CONF(redis),
      .help = "\"embedded\": a redis-server of our own below the state directory; or the address "
              "of another, \"unix:/run/redis.sock\" or \"192.0.2.1:6379\", which must keep what it "
              "acknowledges (appendonly yes, appendfsync always, noeviction)."},
+    {"queue", "redis_user", VALUE_TEXT, "", .least = 1, .most = 255, .offset = CONF(redis_user),
+     .help = "User of that other Redis (ACL); without it the password alone is sent."},
+    {"queue", "redis_password_file", VALUE_FILE, "", .flags = KEY_SECRET_FILE,
+     .offset = ROOT(redis_password_file),
+     .help = "File with the password for it on its first line."},
+    {"queue", "redis_tls", VALUE_SWITCH, "false", .offset = CONF(redis_tls),
+     .help = "TLS to that other Redis, whose certificate must name the IP address."},
+    {"queue", "redis_ca", VALUE_FILE, "", .offset = CONF(redis_ca_path),
+     .help = "Certificates of the authorities that may have signed it; without it, the system's "
+             "(/etc/ssl/certs/ca-certificates.crt)."},
     {"queue", "links", VALUE_NUMBER, "4", .least = 1, .most = 16, .offset = CONF(redis_links),
      .help = "Connections of each worker to Redis."},
     {"queue", "lease", VALUE_DURATION, "4s", .least = SECOND, .most = MINUTE,

@@ -95,6 +95,7 @@ struct config_draft {
     unsigned on_uncertain;          /* 0 retry, 1 hold */
     const char *dns_forward;
     const char *sendmail_credential; /* of commands on this machine, not of the gateway */
+    const char *redis_password_file;
     struct config_list listeners, domains, credentials;
 };
 

@@ -45,7 +45,7 @@ struct worker {
     const struct config *in_force, *next;
     struct config_follower follower;
     struct loop *loop;
-    struct tls_context *tls_server, *tls_client, *tls_next;
+    struct tls_context *tls_server, *tls_client, *tls_redis, *tls_next;
     struct resolver *resolver;
     struct signer_client *signers;
     struct deliver *deliver;
@@ -241,6 +241,8 @@ open_network(struct worker *w, struct err *err)
     };
     w->tls_server = tls_server_from_text(c->tls_cert_pem, c->tls_key_pem, err);
     w->tls_client = tls_client_opportunistic_new(err);
+    if (c->redis_tls && (w->tls_redis = tls_client_verifying_new(c->redis_ca_path, err)) == NULL)
+        return -1;
     w->resolver = resolver_new(w->loop, &dns, err);
     if (w->tls_server == NULL || w->tls_client == NULL || w->resolver == NULL)
         return -1;
@@ -253,6 +255,9 @@ open_queue(struct worker *w, struct err *err)
 {
     const struct config *c = &w->config;
     struct queue_config q = {
+        .redis_user = c->redis_user,
+        .redis_password = c->redis_password,
+        .redis_tls = w->tls_redis,
         .links = c->redis_links,
         .lease_ms = c->lease_ms,
         .history_bytes = c->history_bytes,
@@ -314,6 +319,7 @@ worker_fini(struct worker *w)
     resolver_free(w->resolver);
     tls_context_free(w->tls_server);
     tls_context_free(w->tls_client);
+    tls_context_free(w->tls_redis);
     forget_reload(&w->follower);
     if (w->in_force != w->cfg->config)
         config_free(w->in_force);

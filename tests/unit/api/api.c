@@ -1324,9 +1324,8 @@ the_admin_key_makes_an_operator(void **state)
                 {"", 401}};
     struct client c;
     /* SHA-256 of "admin" and "older" */
-    config.admin_key_sha256 = "8c6976e5b5410415bde908bd4dee15dfb167a9c873fc4bb8a81f6f2ab448a918";
-    config.admin_key_sha256_old =
-        "da925a30e31f7fdaa7044e3e5ba4ae17670de82d677b0e7adf5700428a137a36";
+    config.admin_key_sha256[0] = "8c6976e5b5410415bde908bd4dee15dfb167a9c873fc4bb8a81f6f2ab448a918";
+    config.admin_key_sha256[1] = "da925a30e31f7fdaa7044e3e5ba4ae17670de82d677b0e7adf5700428a137a36";
     for (size_t i = 0; i < ARRAY_LEN(ROWS); i++) {
         struct answer a =
             ask(&c, "GET /v1/messages/" ID_TEXT "?tenant=two", ROWS[i].fields, SLICE_NONE);
@@ -1335,7 +1334,7 @@ the_admin_key_makes_an_operator(void **state)
             assert_string_equal(fake.tenant, "two");
         client_close(&c);
     }
-    config.admin_key_sha256 = config.admin_key_sha256_old = "";
+    config.admin_key_sha256[0] = config.admin_key_sha256[1] = "";
     struct answer a =
         ask(&c, "GET /v1/messages/" ID_TEXT, "Authorization: Bearer admin\r\n", SLICE_NONE);
     assert_problem(&a, 401, "unauthorized");
