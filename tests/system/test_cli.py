@@ -140,6 +140,26 @@ def test_queue_ls_reads_all_pages(gw):
         cli(gw, "msg", id_, "cancel")
 
 
+def test_suppress(gw):
+    assert cli(gw, "suppress", "add", "gone@s.example").returncode == 64  # whose list?
+    assert cli(gw, "suppress", "add", "gone@s.example", "--tenant", "dev").returncode == 0
+    assert cli(gw, "suppress", "add", "odd+tag@s.example", "--tenant", "dev2", "--reason",
+               "complaint").returncode == 0
+    listed = {tuple(r[:3]) for r in rows(cli(gw, "suppress", "ls").stdout)}
+    assert {("gone@s.example", "dev", "manual"),
+            ("odd+tag@s.example", "dev2", "complaint")} <= listed
+    only = cli(gw, "suppress", "ls", "--tenant", "dev2").stdout
+    assert b"odd+tag@s.example" in only and b"gone@s.example" not in only
+    id_ = gw.accepted(to="gone@s.example")
+    assert gw.message(id_)["status"] == "suppressed"
+    assert cli(gw, "suppress", "rm", "gone@s.example", "--tenant", "dev").returncode == 0
+    assert cli(gw, "suppress", "rm", "gone@s.example", "--tenant", "dev").returncode == 66
+    refused = cli(gw, "suppress", "add", "no address", "--tenant", "dev")
+    assert refused.returncode == 65
+    assert cli(gw, "suppress", "add", "a@b.example", "--tenant", "dev", "--reason",
+               "boredom").returncode == 65
+
+
 # ---- handing mail in ------------------------------------------------------------
 
 def last_capture(gw, id_):
