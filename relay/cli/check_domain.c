@@ -101,13 +101,10 @@ start_checker(struct domain_check *d, struct err *err)
         fds[i] = -1;
     fds[CHILD_FD_CONTROL] = pair[1];
     fds[CHECKER_FD_LISTEN] = d->listen_fd;
-    char *argv[] = {(char *)(uintptr_t) "stagepost",
-                    (char *)(uintptr_t) "child",
-                    (char *)(uintptr_t) "checker",
-                    (char *)(uintptr_t) "0",
-                    (char *)(uintptr_t) "-",
-                    (char *)(uintptr_t) "-",
-                    NULL};
+    char *argv[] = {(char *)(uintptr_t) "stagepost", (char *)(uintptr_t) "child",
+                    (char *)(uintptr_t) "checker",   (char *)(uintptr_t) "0",
+                    (char *)(uintptr_t) "-",         (char *)(uintptr_t) "-",
+                    (char *)(uintptr_t) "-",         NULL};
     struct process_spec spec = {
         .file = "/proc/self/exe", .argv = argv, .fds = fds, .fd_count = CHECKER_FD_END};
     d->starts++;
@@ -283,7 +280,7 @@ static void
 ask_keys(struct domain_check *d, const struct config *c)
 {
     struct domain_facts *f = &d->facts;
-    char name[2 * ADDRESS_DOMAIN_MAX + sizeof "._domainkey."];
+    char name[2u * ADDRESS_DOMAIN_MAX + sizeof "._domainkey."];
     for (unsigned i = 0; i < c->dkim_key_count && f->key_count < KEYS_PER_DOMAIN_MAX; i++) {
         const struct config_dkim_key *key = &c->dkim_keys[i];
         if (strcmp(key->domain, f->domain) != 0)

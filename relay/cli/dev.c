@@ -262,6 +262,7 @@ fill_config(struct dev *d)
         .tls_ca_path = d->cert.ca_path,
         .redis = d->redis,
         .redis_embedded = true,
+        .dns_trust_anchor = "",
         .redis_user = "",
         .redis_password = "",
         .redis_ca_path = "",

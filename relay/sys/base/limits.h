@@ -263,8 +263,9 @@ enum {
     STREAM_CLOSE_DISCARD_MAX = 1 << 20, /* read and dropped meanwhile, so that our last reply
                                            is not destroyed by a reset */
     LISTEN_BACKLOG = 1024,
-    LISTEN_ACCEPTS_PER_TURN = 32, /* established connections have their turn as well */
-    LISTEN_FULL_RETRY_MS = 100,   /* out of descriptors: connections wait in the backlog */
+    LISTEN_ACCEPTS_PER_TURN = 32,     /* established connections have their turn as well */
+    LISTEN_RESERVED_DESCRIPTORS = 64, /* or a quarter of the limit: not for connections to us */
+    LISTEN_FULL_RETRY_MS = 100,       /* out of descriptors: connections wait in the backlog */
     /* PROXY protocol */
     PROXY_HEADER_MAX = 1024, /* addresses are 52 octets; proxies add names, ids and TLS facts */
     PROXY_HEADER_TIMEOUT_MS = 5000, /* proxies send it at once; RFC 5321's clients wait for 5 min */
@@ -322,7 +323,7 @@ enum {
     CHECK_CRASHED_MAX = 64,          /* such domains remembered; then the oldest is forgotten */
     CHECK_CRASHED_KEPT_MS = 3600000, /* an hour: the record may have been mended */
     CHECKER_CONNECTIONS_MAX = 256,   /* lanes of the workers of one machine, twice */
-    CHECK_PTR_NAMES_MAX = 4,          /* names of one address that are looked up */
+    CHECK_PTR_NAMES_MAX = 4,         /* names of one address that are looked up */
     CHECK_DOMAIN_IPS_MAX = 16,       /* of one command line */
 
     /* Commands that ask a running gateway */

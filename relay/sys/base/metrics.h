@@ -54,7 +54,9 @@
     X(MX_TLS, "mx_tls_sessions_total", "", "TLS sessions with MX hosts")                           \
     X(REDIS_ERRORS, "redis_errors_total", "", "Redis links lost and commands failed")              \
     X(LEASES_TAKEN, "lease_takeovers_total", "", "Partitions taken over from another owner")       \
-    X(QUARANTINED, "quarantined_records_total", "", "Queue records that could not be read")
+    X(QUARANTINED, "quarantined_records_total", "", "Queue records that could not be read")        \
+    X(CHILD_DEATHS, "child_deaths_total", "", "Processes that ended unasked and were replaced")    \
+    X(CRASH_LOOPS, "crash_loops_total", "", "Alarms: a process died young several times in a row")
 
 enum metric {
 #define METRIC_ID(id, name, labels, help) METRIC_##id,

@@ -53,6 +53,7 @@ static const struct member CONFIG_MEMBERS[] = {
     MEMBER(config, commit_unknown_timeout_ms, KIND_U64),
     MEMBER(config, message_bytes_max, KIND_U64),
     MEMBER(config, dns_forward, KIND_STR),
+    MEMBER(config, dns_trust_anchor, KIND_STR),
     MEMBER(config, mx_port, KIND_U16),
     MEMBER(config, loopback_only, KIND_BOOL),
     MEMBER(config, site_connections_max, KIND_UNSIGNED),

@@ -129,6 +129,7 @@ struct config {
     const char *checker_socket; /* unix socket path; "": none, nothing asks it */
 
     const char *dns_forward;       /* "127.0.0.1@1053"; "" for full recursion */
+    const char *dns_trust_anchor;  /* file; "": answers are not validated (DNSSEC) */
     uint16_t mx_port;              /* 25; development: the sandbox's */
     bool loopback_only;            /* development: nothing leaves the machine */
     unsigned site_connections_max; /* to one site, per worker */

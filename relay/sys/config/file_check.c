@@ -2,6 +2,7 @@
  * errors too, so that all of them are found: a value that was wrong is "" or 0. */
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "relay/sys/base/bug.h"
 #include "relay/sys/config/file_internal.h"
@@ -393,6 +394,7 @@ fill_strings(struct config_file *f)
                           &c->admin_key_sha256[1],
                           &c->redis_user,
                           &c->redis_ca_path,
+                          &c->dns_trust_anchor,
                           &f->draft.redis_password_file};
     for (size_t i = 0; i < ARRAY_LEN(all); i++)
         if (*all[i] == NULL)
@@ -417,6 +419,9 @@ config_file_check(struct config_file *f)
     take_domains(f);
     take_credentials(f);
     c->dns_forward = forward_of(f);
+    if (c->dns_trust_anchor[0] == '\0' && c->dns_forward[0] == '\0' &&
+        f->look == CONFIG_LOOK_AT_FILES && access(DNS_ROOT_KEY, R_OK) == 0)
+        c->dns_trust_anchor = DNS_ROOT_KEY;
     c->hold_uncertain = f->draft.on_uncertain == 1;
     c->mx_port = SMTP_PORT;
     c->tls_ca_path = c->sandbox_dir = c->run_dir = "";

@@ -180,6 +180,12 @@ const struct config_key CONFIG_KEYS[] = {
      .help = "A DNS server that is asked for everything, as \"192.0.2.53:53\"; without it names "
              "are resolved from the root servers down."},
 
+    {"dns", "trust_anchor", VALUE_FILE, "", .offset = CONF(dns_trust_anchor),
+     .help =
+         "The root's public key, by which answers are validated (DNSSEC). Without it: " DNS_ROOT_KEY
+         " (of dns-root-data) where it is there, and with `forward` nothing, since that server "
+         "may not pass on what it takes."},
+
     {"retry", "first", VALUE_DURATION, "1m", .least = SECOND, .most = DAY, .flags = KEY_RELOADABLE,
      .offset = CONF(retry.first_ms), .help = "Pause after the first failed attempt."},
     {"retry", "max", VALUE_DURATION, "4h", .least = SECOND, .most = DAY, .flags = KEY_RELOADABLE,

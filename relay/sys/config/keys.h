@@ -105,6 +105,8 @@ struct config_draft {
 /* Types that are written as an array. */
 bool config_type_is_array(enum config_type type);
 
+#define DNS_ROOT_KEY "/usr/share/dns/root.key"
+
 extern const struct config_key CONFIG_KEYS[];
 extern const size_t CONFIG_KEY_COUNT;
 extern const struct config_section CONFIG_SECTIONS[];

@@ -229,7 +229,10 @@ ready_polls(struct timer *t)
         return;
     }
     LOG0(LOG_INFO, "worker.ready");
-    if (!control_send(CHILD_FD_CONTROL, SLICE(CONTROL_READY "\n"), -1))
+    char line[CONTROL_LINE_MAX];
+    int n = snprintf(line, sizeof line, CONTROL_DATASET "%s\n" CONTROL_READY "\n",
+                     queue_dataset(w->queue));
+    if (!control_send(CHILD_FD_CONTROL, slice_from(line, (size_t)n), -1))
         LOG0(LOG_WARN, "worker.control-lost");
 }
 
@@ -242,6 +245,7 @@ open_network(struct worker *w, struct err *err)
     struct resolver_config dns = {
         .forward = c->dns_forward[0] != '\0' ? c->dns_forward : NULL,
         .no_special_zones = c->development,
+        .trust_anchor_file = c->dns_trust_anchor[0] != '\0' ? c->dns_trust_anchor : NULL,
     };
     w->tls_server = tls_server_from_text(c->tls_cert_pem, c->tls_key_pem, err);
     w->tls_client = tls_client_opportunistic_new(err);
@@ -261,6 +265,7 @@ open_queue(struct worker *w, struct err *err)
 {
     const struct config *c = &w->config;
     struct queue_config q = {
+        .dataset = w->cfg->dataset,
         .redis_user = c->redis_user,
         .redis_password = c->redis_password,
         .redis_tls = w->tls_redis,
