@@ -84,7 +84,8 @@ judge_dataset(struct queue *q, const struct redisReply *r)
 {
     struct slice uuid = resp_text(resp_at(r, 0));
     if (slice_eq(uuid, SLICE("GONE")))
-        return "the dataset of this queue is gone from Redis";
+        return "the dataset of this queue is gone from Redis: bring it back, or remove the file "
+               "`dataset` in the state directory and start again with an empty queue";
     if (slice_eq(uuid, SLICE("FOREIGN")))
         return "the Redis database holds keys of another program";
     if (resp_int(resp_at(r, 1), 0) != GREET_SCHEMA)
@@ -92,7 +93,8 @@ judge_dataset(struct queue *q, const struct redisReply *r)
     if (resp_int(resp_at(r, 2), 0) != QUEUE_PARTITIONS || uuid.n != DATASET_BYTES)
         return "the dataset has another number of partitions";
     if (q->dataset[0] != '\0' && !slice_eq(uuid, slice_str(q->dataset)))
-        return "Redis holds another dataset than before";
+        return "Redis holds another dataset than before: bring ours back, or remove the file "
+               "`dataset` in the state directory and start again";
     if (q->dataset[0] == '\0')
         memcpy(q->dataset, uuid.p, uuid.n);
     return NULL;

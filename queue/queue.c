@@ -138,6 +138,8 @@ queue_open(struct loop *l, const struct queue_config *cfg, struct queue_consumer
     BUG_ON(q == NULL || cfg->lease_ms < 4);
     q->loop = l;
     q->cfg = *cfg;
+    if (cfg->dataset != NULL)
+        snprintf(q->dataset, sizeof q->dataset, "%s", cfg->dataset);
     q->consumer = consumer;
     q->me = owner_from_bytes(cfg->owner);
     q->link_user = (struct link_pool_user){
@@ -158,6 +160,12 @@ queue_drain(struct queue *q)
 {
     q->draining = true;
     jobs_drop_ready(q);
+}
+
+const char *
+queue_dataset(const struct queue *q)
+{
+    return q->dataset;
 }
 
 void

@@ -27,7 +27,7 @@
 #include "relay/sys/net/loop.h"
 #include "relay/sys/net/stream.h"
 
-enum { QUEUE_PARTITIONS = 256, QUEUE_OWNER_BYTES = 16 };
+enum { QUEUE_PARTITIONS = 256, QUEUE_OWNER_BYTES = 16, QUEUE_DATASET_BYTES = 32 };
 
 struct queue;
 struct queue_job;
@@ -94,6 +94,7 @@ struct queue_message {
 
 struct queue_config {
     struct net_address redis;
+    const char *dataset; /* its uuid, when known: another or none is refused; NULL or "": not */
     const char *redis_user, *redis_password; /* borrowed; "" or NULL: no AUTH is sent */
     struct tls_context *redis_tls;           /* borrowed, verifying; NULL: without TLS */
     unsigned links;                          /* connections to Redis, 1..8 */
@@ -129,6 +130,8 @@ struct queue *queue_open(struct loop *l, const struct queue_config *cfg,
                          struct queue_consumer *consumer);
 /* From now on no new jobs are handed out and no leases are taken. */
 void queue_drain(struct queue *q);
+/* The uuid of the dataset, QUEUE_DATASET_BYTES characters; "" before it is known. */
+const char *queue_dataset(const struct queue *q);
 /* on_uncertain, from the next recovery on. */
 void queue_set_hold_uncertain(struct queue *q, bool hold);
 /* Whether jobs, commits or outcomes are still under way here. */

@@ -2,6 +2,7 @@
  * errors too, so that all of them are found: a value that was wrong is "" or 0. */
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "relay/sys/base/bug.h"
 #include "relay/sys/config/file_internal.h"
@@ -303,9 +304,35 @@ take_dkim_keys(struct config_file *f)
     for (unsigned i = 0; i < f->draft.domains.count; i++) {
         const struct config_file_dkim *keys = ITEMS(from[i].dkim, config_file_dkim);
         for (unsigned k = 0; k < from[i].dkim.count; k++)
-            *to++ = (struct config_dkim_key){
-                .domain = from[i].name, .selector = keys[k].selector, .path = keys[k].path};
+            *to++ = (struct config_dkim_key){.domain = from[i].name,
+                                             .selector = keys[k].selector,
+                                             .path = keys[k].path,
+                                             .record = ""};
     }
+}
+
+void
+config_file_set_record(struct config_file *f, unsigned number, struct slice record)
+{
+    const struct config *c = &f->draft.config;
+    BUG_ON(number >= c->dkim_key_count);
+    struct config_dkim_key *keys = (struct config_dkim_key *)(uintptr_t)c->dkim_keys;
+    keys[number].record = config_file_keep(f, record);
+}
+
+static void
+take_domains(struct config_file *f)
+{
+    const struct config_file_domain *from = ITEMS(f->draft.domains, config_file_domain);
+    unsigned count = f->draft.domains.count;
+    struct config_domain *to = config_file_alloc(f, (count + 1) * sizeof *to);
+    for (unsigned i = 0; i < count; i++)
+        to[i] = (struct config_domain){.name = from[i].name,
+                                       .policy = (enum config_policy)from[i].policy};
+    f->draft.config.domains = to;
+    f->draft.config.domain_count = count;
+    f->draft.config.egress = f->draft.egress.items;
+    f->draft.config.egress_count = f->draft.egress.count;
 }
 
 static void
@@ -367,6 +394,7 @@ fill_strings(struct config_file *f)
                           &c->admin_key_sha256[1],
                           &c->redis_user,
                           &c->redis_ca_path,
+                          &c->dns_trust_anchor,
                           &f->draft.redis_password_file};
     for (size_t i = 0; i < ARRAY_LEN(all); i++)
         if (*all[i] == NULL)
@@ -388,8 +416,12 @@ config_file_check(struct config_file *f)
     check_redis(f);
     take_listeners(f);
     take_dkim_keys(f);
+    take_domains(f);
     take_credentials(f);
     c->dns_forward = forward_of(f);
+    if (c->dns_trust_anchor[0] == '\0' && c->dns_forward[0] == '\0' &&
+        f->look == CONFIG_LOOK_AT_FILES && access(DNS_ROOT_KEY, R_OK) == 0)
+        c->dns_trust_anchor = DNS_ROOT_KEY;
     c->hold_uncertain = f->draft.on_uncertain == 1;
     c->mx_port = SMTP_PORT;
     c->tls_ca_path = c->sandbox_dir = c->run_dir = "";

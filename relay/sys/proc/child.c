@@ -154,9 +154,10 @@ run_sandbox(const struct config *c)
 }
 
 static int
-run_worker(const struct config *c, unsigned number, struct slice owner_hex)
+run_worker(const struct config *c, unsigned number, struct slice owner_hex, const char *dataset)
 {
     struct worker_config w = {.config = c, .number = number};
+    w.dataset = strcmp(dataset, "-") != 0 ? dataset : "";
     if (!owner_from_hex(owner_hex, w.owner))
         return EXIT_USAGE;
     return worker_run(&w);
@@ -185,10 +186,11 @@ confined_as(const char *role)
 }
 
 static int
-run_role(const char *role, unsigned number, struct slice owner, const struct config *c)
+run_role(char **argv, unsigned number, const struct config *c)
 {
+    const char *role = argv[0];
     if (strcmp(role, "worker") == 0)
-        return run_worker(c, number, owner);
+        return run_worker(c, number, slice_str(argv[2]), argv[4]);
     if (strcmp(role, "signer") == 0)
         return run_signer(c);
     if (strcmp(role, "sandbox") == 0)
@@ -201,7 +203,7 @@ child_main(int argc, char **argv)
 {
     struct err err = {0};
     uint64_t number;
-    if (argc != 4 || !slice_to_u64(slice_str(argv[1]), &number) || number >= METRICS_SLOTS_MAX)
+    if (argc != 5 || !slice_to_u64(slice_str(argv[1]), &number) || number >= METRICS_SLOTS_MAX)
         return EXIT_USAGE;
     log_init(argv[0], (unsigned)number, LOG_INFO);
     signal(SIGPIPE, SIG_IGN); /* the start of a process has put it back */
@@ -221,7 +223,7 @@ child_main(int argc, char **argv)
     }
     if (c->loopback_only)
         net_only_loopback();
-    int code = run_role(argv[0], (unsigned)number, slice_str(argv[2]), c);
+    int code = run_role(argv, (unsigned)number, c);
     config_free(c);
     return code;
 }

@@ -37,6 +37,8 @@ enum {
     CRASH_LOOP_DEATHS = 5, /* so many young deaths, one after the other, are an alarm */
     DRAIN_MS = 30000,      /* for each group of children; then SIGKILL */
     EXIT_UNAVAILABLE = 69,
+    EXIT_SOFTWARE = 70,
+    EXIT_CONFIG = 78,
     FDS_MAX = WORKER_FD_LISTEN + CONFIG_LISTENERS_MAX,
 };
 
@@ -77,6 +79,7 @@ struct supervisor {
     int next_config_fds[CONFIG_READER_COUNT]; /* while a reload is under way */
     bool reload_again;                        /* SIGHUP came during one */
     bool said_ready;
+    char dataset[QUEUE_DATASET_BYTES + 1]; /* "": not known */
     int exit_code;
 };
 
@@ -219,11 +222,26 @@ worker_is_ready(struct child *c)
     notify_ready();
 }
 
+/* Workers begin with it from now on, and so do later starts: RDS-17. */
+static void
+learn_dataset(struct supervisor *s, struct slice uuid)
+{
+    struct err err = {0};
+    if (s->dataset[0] != '\0' || uuid.n != QUEUE_DATASET_BYTES)
+        return;
+    slice_to_cstr(uuid, s->dataset, sizeof s->dataset);
+    if (!s->cfg->config->development &&
+        statedir_remember_dataset(s->cfg->dir, s->dataset, &err) != 0)
+        LOG(LOG_ERROR, "supervisor.dataset-not-remembered", LF_ERR(&err));
+}
+
 static void
 child_spoke(struct control_user *u, struct slice line)
 {
     struct child *c = container_of(u, struct child, control_user);
-    if (slice_eq(line, SLICE(CONTROL_READY)))
+    if (slice_starts(line, SLICE(CONTROL_DATASET)))
+        learn_dataset(c->sup, slice_skip(line, sizeof CONTROL_DATASET - 1));
+    else if (slice_eq(line, SLICE(CONTROL_READY)))
         worker_is_ready(c);
     else if (!reload_part_said(&c->sup->reload, &c->follows, line))
         LOG(LOG_WARN, "supervisor.control-unknown", LF_STR("child", ROLE_NAMES[c->role]));
@@ -262,6 +280,7 @@ child_spawn(struct child *c, int child_control_fd, struct err *err)
                     number,
                     owner,
                     as,
+                    s->dataset[0] != '\0' ? s->dataset : (char *)(uintptr_t) "-",
                     NULL};
     struct process_spec spec = {.file = "/proc/self/exe", .argv = argv, .fds = fds};
     spec.fd_count = (int)role_fds(c, fds);
@@ -587,9 +606,11 @@ supervisor_run(const struct supervisor_config *cfg)
     reload_init(&s.reload, s.loop, reload_done);
     s.generation = cfg->config->generation;
     setenv("UV_USE_IO_URING", "0", 1); /* nobody is allowed to */
-    if (confine(CONFINE_SUPERVISOR, cfg->config, &err) != 0 || open_shared(&s, &err) != 0) {
+    if (statedir_dataset(cfg->dir, s.dataset, &err) != 0 ||
+        confine(CONFINE_SUPERVISOR, cfg->config, &err) != 0 || open_shared(&s, &err) != 0) {
         LOG(LOG_ERROR, "supervisor.cannot-start", LF_ERR(&err));
-        return 70; /* EX_SOFTWARE: there is nothing to clean up that exit does not */
+        /* There is nothing to clean up that exit does not. */
+        return err.code == ERR_CONFIG ? EXIT_CONFIG : EXIT_SOFTWARE;
     }
     s.sigterm = signal_watch_open(s.loop, SIGTERM, on_signal, &s);
     s.sigint = signal_watch_open(s.loop, SIGINT, on_signal, &s);
