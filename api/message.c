@@ -65,6 +65,19 @@ build(struct message *m, struct draft *d)
 }
 
 void
+message_compile_object(struct message *m, json_t *object)
+{
+    struct draft *d = calloc(1, sizeof *d);
+    BUG_ON(d == NULL);
+    d->arena = &m->arena;
+    d->errors = &m->errors;
+    draft_read(d, object);
+    m->result = build(m, d);
+    draft_fini(d);
+    free(d);
+}
+
+void
 message_compile(struct message *m)
 {
     json_t *root = reader_parse_object(m->json, m->detail, sizeof m->detail);
@@ -72,13 +85,6 @@ message_compile(struct message *m)
         m->result = MESSAGE_NOT_JSON;
         return;
     }
-    struct draft *d = calloc(1, sizeof *d);
-    BUG_ON(d == NULL);
-    d->arena = &m->arena;
-    d->errors = &m->errors;
-    draft_read(d, root);
-    m->result = build(m, d);
-    draft_fini(d);
-    free(d);
+    message_compile_object(m, root);
     json_decref(root);
 }

@@ -12,6 +12,7 @@
 #ifndef STAGEPOST_API_MESSAGE_H
 #define STAGEPOST_API_MESSAGE_H
 
+#include <jansson.h>
 #include <stddef.h>
 
 #include "api/problem.h"
@@ -47,6 +48,9 @@ struct message {
 
 void message_init(struct message *m, struct slice json, size_t bytes_max);
 void message_compile(struct message *m);
+/* From JSON that is parsed already; what was made does not point into it.
+ * Attachments are taken out of it. */
+void message_compile_object(struct message *m, json_t *object);
 void message_fini(struct message *m);
 
 #endif

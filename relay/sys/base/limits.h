@@ -173,6 +173,10 @@ enum {
     API_EVENTS_ARENA_MAX = 16 << 20,     /* a message of 1000 recipients and its whole trace */
     API_CLOCK_ADVANCE_DAYS_MAX = 3650,   /* in one step; the schedule never runs out of years */
 
+    /* HTTP, the sending side */
+    API_BATCH_MAX = 100,   /* messages of one request; each has an arena of its own */
+    API_BATCH_AT_ONCE = 8, /* of them at the door; other clients want signers too */
+
     /* Reports */
     DSN_DIAGNOSTIC_MAX = 2048,            /* of a remote's text, for each recipient of a report */
     NDR_DELAY_ASKED_MS = 4 * 3600 * 1000, /* NOTIFY=DELAY, and the configuration names no time:
