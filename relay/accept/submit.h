@@ -35,6 +35,7 @@ enum submit_result {
     SUBMIT_REPLAYED,      /* accepted before under the same idempotency key */
     SUBMIT_SENDER,        /* not owned by the credential: 550 5.7.1 / 403 */
     SUBMIT_RECIPIENT,     /* one that the credential may not send to: 550 5.7.1 / 403 */
+    SUBMIT_FROZEN,        /* the credential is: 550 5.7.1 / 403 */
     SUBMIT_RATE,          /* over a limit of the credential: 452 4.7.1 / 429 */
     SUBMIT_CONTENT,       /* the message cannot be accepted as it is: 550 5.6.0 / 422 */
     SUBMIT_TOO_LARGE,     /* 552 5.3.4 / 413 */
