@@ -107,6 +107,7 @@ struct queue_config {
     uint64_t idempotency_ttl_ms; /* 24 h */
     unsigned jobs_in_memory_max; /* handed out or waiting for the consumer */
     bool hold_uncertain;         /* on_uncertain = hold instead of retry */
+    bool no_gathering;           /* a notice for each debt, at once: for tests */
 };
 
 /* The consumer of jobs: deliver/. Callbacks come from the loop. */

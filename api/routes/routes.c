@@ -18,6 +18,8 @@ static const struct http_route ROUTES[] = {
     {"POST", "/v1/messages/*/hold", API_RECIPIENTS_BODY_MAX, messages_act_admit, messages_hold},
     {"POST", "/v1/messages/*/release", API_RECIPIENTS_BODY_MAX, messages_act_admit,
      messages_release},
+    {"GET", "/v1/queues", 0, api_admit_key, queues_list},
+    {"GET", "/v1/queues/*", 0, api_admit_key, queues_get},
     {"GET", "/healthz", 0, api_admit_key_or_loopback, health_live},
     {"GET", "/readyz", 0, api_admit_key_or_loopback, health_ready},
     {"GET", "/metrics", 0, api_admit_operator_or_loopback, metrics_get},

@@ -22,6 +22,8 @@ void messages_cancel(struct http_request *r);
 void messages_retry(struct http_request *r);
 void messages_hold(struct http_request *r);
 void messages_release(struct http_request *r);
+void queues_list(struct http_request *r);
+void queues_get(struct http_request *r);
 void health_live(struct http_request *r);
 void health_ready(struct http_request *r);
 void metrics_get(struct http_request *r);

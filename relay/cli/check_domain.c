@@ -434,15 +434,10 @@ check_domain(const struct check_options *o)
 }
 
 int
-check_main(int argc, char **argv)
+check_domain_main(int argc, char **argv)
 {
     struct check_options o = {.json = false};
-    if (argc < 2 || strcmp(argv[1], "domain") != 0) {
-        bool help = argc == 2 && strcmp(argv[1], "--help") == 0;
-        fputs(USAGE, help ? stdout : stderr);
-        return help ? EX_OK : EX_USAGE;
-    }
-    int code = parse_options(&o, argc - 1, argv + 1);
+    int code = parse_options(&o, argc, argv);
     if (code != 0)
         return code - 1;
     log_init("check", 0, LOG_ERROR);

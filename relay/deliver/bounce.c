@@ -252,6 +252,7 @@ write_report(struct bounce *b, struct slice from, struct slice message_id, struc
         .original_pieces = (size_t)content_pieces(queue_notice_content(b->notice), pieces),
     };
     r.full = returns_all(b, &r);
+    r.utf8 = !text_is_ascii(b->original.reverse_path);
     return dsn_build(&r, out);
 }
 
@@ -270,8 +271,10 @@ static bool
 fill_message(struct bounce *b, struct slice from, struct slice message_id)
 {
     const struct queue_message *original = queue_notice_message(b->notice);
+    bool utf8 = !text_is_ascii(b->original.reverse_path);
     struct envelope e = {.is_ndr = true,
-                         .smtputf8 = !text_is_ascii(b->original.reverse_path),
+                         .smtputf8 = utf8,
+                         .eightbit = utf8,
                          .header_from = from,
                          .subject = subject_of(b),
                          .message_id = message_id,

@@ -114,3 +114,26 @@ def test_the_trace_of_a_bounce(gw):
 @pytest.mark.parametrize("query", ["limit=0", "limit=1000", "status=x", "after=x", "since=x", "x=y"])
 def test_wrong_parameters(gw, query):
     problem(gw.http("GET", f"/v1/messages?{query}"), 422, "invalid_fields")
+
+
+def test_queues(gw):
+    domain = "queues.example"
+    held = deferred(gw, to=f"defer@{domain}")
+    waiting = deferred(gw, to=f"defer+b@{domain}")
+    assert act(gw, held, "hold").status == 200
+
+    def row():
+        answer = gw.http("GET", f"/v1/queues/{domain}?shape=1")
+        assert answer.status == 200, answer.body
+        rows = answer.json["data"]
+        return rows[0] if len(rows) == 1 and rows[0]["inflight"] == 0 else None
+    seen = wait_until("nothing is in flight", row)
+    assert (seen["queued"], seen["deferred"], seen["held"]) == (0, 1, 1)
+    assert seen["last_response"]["code"] == 451 and seen["next_attempt_at"] and seen["oldest_at"]
+    assert len(seen["ages"]) == 10 and sum(a["count"] for a in seen["ages"]) == 2
+    whole = gw.http("GET", "/v1/queues?limit=100").json
+    assert domain in [r["domain"] for r in whole["data"]] and whole["total"]["held"] >= 1
+    assert gw.http("GET", f"/v1/queues/{domain}", key="dev2").json["data"] == []
+    for message in (held, waiting):
+        assert act(gw, message, "cancel").status == 200
+    assert gw.http("GET", f"/v1/queues/{domain}").json["data"] == []

@@ -100,6 +100,8 @@ enum {
     VERDICT_RECORD_MAX = 2048,      /* a verdict as the queue keeps it */
     CLIENT_KEPT_BYTES = 16 << 10,   /* of output memory while idle */
     DIAL_TOTAL_MS = 600000,         /* then no further address is tried in this attempt */
+    DIAL_STAGGER_MS = 250,          /* then the host's next address too (RFC 8305 5) */
+    DIAL_RACES_MAX = 100,           /* second connections of one worker: descriptors */
     CLIENT_CONNECT_MS = 30000,      /* per address; longer ones are of no use to anybody */
     CLIENT_TLS_MS = 120000,         /* for the handshake */
     CLIENT_COMMAND_MAX = 4096,      /* MAIL and RCPT: an address, ENVID, ORCPT in xtext */
@@ -175,6 +177,8 @@ enum {
     DSN_DIAGNOSTIC_MAX = 2048,            /* of a remote's text, for each recipient of a report */
     NDR_DELAY_ASKED_MS = 4 * 3600 * 1000, /* NOTIFY=DELAY, and the configuration names no time:
                                              RFC 3461 leaves it to us */
+    DSN_RETURN_MAX = 10 << 20,            /* of an original returned whole, which encoded may be
+                                             three times as long; above it, its header */
 
     /* Queue */
     QUEUE_CHUNK_BYTES = 256 << 10, /* one write of a body; larger ones stall Redis */
@@ -194,6 +198,9 @@ enum {
     QUEUE_SCAN_PAGE = 128,                 /* entries of the schedule read at once */
     QUEUE_SCANS_MAX = 8,                   /* partitions read at once */
     QUEUE_NOTICES_IN_MEMORY_MAX = 16,      /* each holds a whole original message */
+    QUEUE_GATHER_MS = 5000,                /* most deliveries of a message end within that */
+    QUEUE_GATHER_FEW = 16,                 /* so many reports of one message are no flood */
+    QUEUE_GATHERING_MAX = 10000,           /* messages; what comes then does not wait */
     QUEUE_TOMBSTONE_TTL_S = 86400,         /* a cancelled commit cannot be under way for longer */
     QUEUE_CRASHES_MAX = 3,                 /* then the delivery is held as poison */
     QUEUE_TRIM_BATCH = 32,                 /* history entries dropped in one call */
@@ -303,6 +310,13 @@ enum {
     CHECK_CRASHED_KEPT_MS = 3600000, /* an hour: the record may have been mended */
     CHECKER_CONNECTIONS_MAX = 256,   /* lanes of the workers of one machine, twice */
     CHECK_DOMAIN_IPS_MAX = 16,       /* of one command line */
+
+    /* Commands that ask a running gateway */
+    CLI_TIMEOUT_MS = 60000,      /* for one request and its answer */
+    CLI_PATIENCE_MS = 20000,     /* while a gateway is started anew: Redis needs some seconds */
+    CLI_ANSWER_MAX = 72 << 20,   /* a message of MESSAGE_BYTES_MAX as it is stored */
+    CLI_TABLE_CELLS_MAX = 20000, /* of one table: a hundred rows of an answer, many times */
+    CLI_CELL_MAX = 200,          /* bytes shown of one text: a reply's first line */
 };
 
 /* Recipients of a credential are remembered for 90 days. */

@@ -36,6 +36,8 @@
     X(UNCERTAIN, "uncertain_attempts_total", "",                                                   \
       "Attempts that ended between the final dot and its reply")                                   \
     X(NDR_SENT, "ndr_total", "", "Non-delivery reports enqueued")                                  \
+    X(DOUBLE_BOUNCES, "double_bounces_total", "",                                                  \
+      "Recipients given up whose mail has no sender to tell, as a report")                         \
     X(SUPPRESSED, "suppressed_recipients_total", "", "Recipients on the suppression list")         \
     X(SIGNED, "dkim_signed_messages_total", "", "Messages signed")                                 \
     X(SIGN_RETRIED, "dkim_sign_retries_total", "", "Sign jobs repeated after a signer died")       \

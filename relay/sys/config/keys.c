@@ -28,7 +28,7 @@ const struct config_key CONFIG_KEYS[] = {
     {"", "hostname", VALUE_NAME, NULL, .offset = CONF(hostname), .example = "mail.example.org",
      .help = "Our name, said in EHLO and written into Received and reports. It should resolve to "
              "the address that we send from, and that address back to it."},
-    {"", "state", VALUE_PATH, "/var/lib/stagepost", .least = 1, .most = 80,
+    {"", "state", VALUE_PATH, CONFIG_DEFAULT_STATE, .least = 1, .most = 80,
      .offset = CONF(state_dir),
      .help = "Directory of the queue's data, locks and sockets; one for each gateway. Made when "
              "it is missing."},
@@ -42,6 +42,10 @@ const struct config_key CONFIG_KEYS[] = {
      .help = "Worker processes; the number of processor cores is a good one."},
     {"", "signers", VALUE_NUMBER, "1", .least = 1, .most = PROCESSES_MAX, .offset = ROOT(signers),
      .help = "Processes that hold the DKIM keys and sign; half as many as workers."},
+    {"", "sendmail_credential", VALUE_TEXT, "", .most = 255, .flags = KEY_RELOADABLE,
+     .offset = ROOT(sendmail_credential),
+     .help = "User name of the credential under whose policy `stagepost sendmail` and `send` hand "
+             "in mail of this machine, unless they are told another."},
 
     {"listeners", "kind", VALUE_CHOICE, NULL, .choices = "smtp smtps http https",
      .offset = offsetof(struct config_file_listener, kind),

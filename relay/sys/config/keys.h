@@ -37,6 +37,8 @@ enum config_key_flags {
     KEY_RELOADABLE = 2,  /* a reload takes a new value */
 };
 
+#define CONFIG_DEFAULT_STATE "/var/lib/stagepost"
+
 struct config_list {
     void *items; /* of the section's element_bytes each */
     unsigned count;
@@ -92,6 +94,7 @@ struct config_draft {
     const char *user, *signer_user; /* names; for root only */
     unsigned on_uncertain;          /* 0 retry, 1 hold */
     const char *dns_forward;
+    const char *sendmail_credential; /* of commands on this machine, not of the gateway */
     const char *redis_password_file;
     struct config_list listeners, domains, credentials;
 };

@@ -14,6 +14,7 @@
 #include "relay/sys/base/metrics.h"
 #include "relay/sys/config/config.h"
 #include "relay/sys/net/stream.h"
+#include "relay/sys/proc/confine.h"
 #include "relay/sys/proc/keeper.h"
 #include "relay/sys/proc/rights.h"
 #include "relay/sys/proc/worker.h"
@@ -161,6 +162,28 @@ run_worker(const struct config *c, unsigned number, struct slice owner_hex, cons
     return worker_run(&w);
 }
 
+/* It has no configuration. */
+static int
+run_checker(void)
+{
+    struct err err = {0};
+    if (confine(CONFINE_CHECKER, NULL, &err) != 0) {
+        LOG(LOG_ERROR, "child.cannot-start", LF_ERR(&err));
+        return EXIT_SOFTWARE;
+    }
+    return checker_run(
+        &(struct checker_config){.listen_fd = CHECKER_FD_LISTEN, .control_fd = CHILD_FD_CONTROL});
+}
+
+static enum confine_role
+confined_as(const char *role)
+{
+    return strcmp(role, "worker") == 0   ? CONFINE_WORKER
+           : strcmp(role, "signer") == 0 ? CONFINE_SIGNER
+           : strcmp(role, "redis") == 0  ? CONFINE_KEEPER
+                                         : CONFINE_SANDBOX;
+}
+
 static int
 run_role(char **argv, unsigned number, const struct config *c)
 {
@@ -187,12 +210,12 @@ child_main(int argc, char **argv)
         return EXIT_SOFTWARE;
     }
     if (strcmp(argv[0], "checker") == 0)
-        return checker_run(&(struct checker_config){.listen_fd = CHECKER_FD_LISTEN,
-                                                    .control_fd = CHILD_FD_CONTROL});
+        return run_checker();
     const struct config *c = config_read_snapshot(CHILD_FD_CONFIG, &err);
     /* Slot 0 is for everything that is not a worker. */
     unsigned slot = strcmp(argv[0], "worker") == 0 ? (unsigned)number + 1 : 0;
-    if (c == NULL || metrics_attach(CHILD_FD_METRICS, slot, &err) != 0) {
+    if (c == NULL || metrics_attach(CHILD_FD_METRICS, slot, &err) != 0 ||
+        confine(confined_as(argv[0]), c, &err) != 0) {
         LOG(LOG_ERROR, "child.cannot-start", LF_ERR(&err));
         return EXIT_SOFTWARE;
     }

@@ -26,6 +26,7 @@
 #include "relay/sys/net/control.h"
 #include "relay/sys/net/process.h"
 #include "relay/sys/proc/child.h"
+#include "relay/sys/proc/confine.h"
 #include "relay/sys/proc/notify.h"
 #include "relay/sys/proc/reload.h"
 
@@ -581,7 +582,9 @@ supervisor_run(const struct supervisor_config *cfg)
     timer_init(&s.phase_limit, s.loop, phase_too_long);
     reload_init(&s.reload, s.loop, reload_done);
     s.generation = cfg->config->generation;
-    if (open_shared(&s, &err) != 0 || statedir_dataset(cfg->dir, s.dataset, &err) != 0) {
+    setenv("UV_USE_IO_URING", "0", 1); /* nobody is allowed to */
+    if (statedir_dataset(cfg->dir, s.dataset, &err) != 0 ||
+        confine(CONFINE_SUPERVISOR, cfg->config, &err) != 0 || open_shared(&s, &err) != 0) {
         LOG(LOG_ERROR, "supervisor.cannot-start", LF_ERR(&err));
         /* There is nothing to clean up that exit does not. */
         return err.code == ERR_CONFIG ? EXIT_CONFIG : EXIT_SOFTWARE;

@@ -1218,6 +1218,38 @@ refuses_wrong_changes(void **state)
     assert_string_equal(fake_operate()->asked, "");
 }
 
+static void
+shows_queues(void **state)
+{
+    (void)state;
+    struct client c;
+    struct answer a = ask(&c, "GET /v1/queues", KEY, SLICE_NONE);
+    assert_int_equal(a.status, 200);
+    assert_true(slice_eq(
+        a.body,
+        SLICE("{\"data\":[{\"domain\":\"two.example\",\"class\":\"bulk\",\"queued\":5,"
+              "\"deferred\":2,\"held\":1,\"inflight\":0,\"oldest_at\":\"2026-11-23T08:00:00.123Z\","
+              "\"next_attempt_at\":null,\"last_response\":null,\"sampled\":false}],"
+              "\"total\":{\"queued\":7,\"deferred\":2,\"held\":1,\"inflight\":0},"
+              "\"truncated\":false}\n")));
+    assert_non_null(strstr(fake_operate()->asked, "tenant=dev"));
+    assert_non_null(strstr(fake_operate()->asked, "domain= limit=25"));
+    client_close(&c);
+    a = ask_control(&c, "GET /v1/queues/M%C3%BCller.Example?shape=1&limit=3", "", SLICE_NONE);
+    assert_true(body_has(&a, "\"tenant\":\"dev\""));
+    assert_true(body_has(&a, "\"ages\":[{\"up_to_minutes\":5,\"count\":8},"));
+    assert_true(body_has(&a, "{\"up_to_minutes\":null,\"count\":0}]"));
+    assert_non_null(strstr(fake_operate()->asked, "tenant= "));
+    assert_non_null(strstr(fake_operate()->asked, "domain=xn--mller-kva.example limit=3"));
+    client_close(&c);
+    a = ask(&c, "GET /v1/queues/a%20b", KEY, SLICE_NONE);
+    assert_problem(&a, 404, "not_found");
+    client_close(&c);
+    a = ask(&c, "GET /v1/queues?shape=yes", KEY, SLICE_NONE);
+    assert_problem(&a, 422, "invalid_fields");
+    client_close(&c);
+}
+
 /* ---- operators ---------------------------------------------------------- */
 
 static void
@@ -1362,6 +1394,7 @@ main(void)
         ROUTE_TEST(refuses_wrong_parameters),
         ROUTE_TEST(tells_events_and_gives_bytes),
         ROUTE_TEST(changes_what_waits),
+        ROUTE_TEST(shows_queues),
         ROUTE_TEST(refuses_wrong_changes),
         ROUTE_TEST(operators_see_everything),
         ROUTE_TEST(operators_send_as_somebody),

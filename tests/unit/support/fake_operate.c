@@ -191,3 +191,42 @@ queue_action_cancel(struct queue_action_op *op)
 {
     reply_now(op->state);
 }
+
+/* ---- summary ------------------------------------------------------------------ */
+
+static void
+summary_run(void *p)
+{
+    struct queue_summary_op *op = p;
+    op->err.code = fake.error;
+    op->rows = arena_alloc(op->arena, sizeof *op->rows);
+    op->count = 1;
+    op->rows[0] = (struct queue_row){.next_hop = SLICE("two.example"),
+                                     .tenant = SLICE("dev"),
+                                     .klass = QUEUE_BULK,
+                                     .queued = 5,
+                                     .deferred = 2,
+                                     .held = 1,
+                                     .oldest_unix_ms = 1795420800123,
+                                     .ages = {8}};
+    op->total = (struct queue_row){.queued = 9, .held = 1};
+    op->done(op);
+}
+
+void
+queue_summary_start(struct queue_summary_op *op, struct queue *q)
+{
+    (void)q;
+    char more[300];
+    snprintf(more, sizeof more, "domain=%.*s limit=%u", SLICE_FMT(op->next_hop), op->limit);
+    note("summary", op->tenant, (struct msg_id){{0}}, slice_str(more));
+    op->state = reply_later(op, summary_run);
+}
+
+void
+queue_summary_cancel(struct queue_summary_op *op)
+{
+    reply_now(op->state);
+}
+
+const unsigned QUEUE_AGE_MINUTES[QUEUE_AGES - 1] = {5, 10, 20, 40, 80, 160, 320, 640, 1280};
