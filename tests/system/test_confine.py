@@ -45,6 +45,7 @@ def test_every_process_is_confined(gateway):
         for pid in pids:
             status = status_of(pid)
             assert status["NoNewPrivs"] == ["1"] and status["Seccomp"] == ["2"], role
+            assert int(status["SigIgn"][0], 16) & 1 << (signal.SIGPIPE - 1), role
             with open(f"/proc/{pid}/limits", encoding="ascii") as f:
                 core = [line.split() for line in f if line.startswith("Max core file size")]
             assert core[0][4:6] == ["0", "0"], role

@@ -56,7 +56,18 @@ struct config_dkim_key {
     const char *domain; /* "*": every domain (development only) */
     const char *selector;
     const char *path; /* PEM */
-    const char *pem;  /* what stands there; in a signer's snapshot only */
+    /* The TXT value that belongs at SELECTOR._domainkey.DOMAIN: the public key, for
+     * processes that must not read the private one. "" until somebody derived it. */
+    const char *record;
+    const char *pem; /* what stands there; in a signer's snapshot only */
+};
+
+/* What becomes of mail from a domain that receivers would not believe. */
+enum config_policy { CONFIG_POLICY_WARN, CONFIG_POLICY_ENFORCE, CONFIG_POLICY_OFF };
+
+struct config_domain {
+    const char *name; /* lower-case A-labels */
+    enum config_policy policy;
 };
 
 enum config_listener_kind { CONFIG_SMTP, CONFIG_SMTPS, CONFIG_HTTP, CONFIG_HTTPS };
@@ -109,6 +120,10 @@ struct config {
     unsigned credential_count;
     const struct config_dkim_key *dkim_keys;
     unsigned dkim_key_count;
+    const struct config_domain *domains;
+    unsigned domain_count;
+    const char **egress; /* public IP addresses that we send from; none: not known */
+    unsigned egress_count;
     const char **signer_sockets; /* unix socket paths */
     unsigned signer_count;
     const char *checker_socket; /* unix socket path; "": none, nothing asks it */
@@ -129,6 +144,8 @@ struct config {
 
 const struct config_credential *config_credential_by_user(const struct config *c,
                                                           struct slice user);
+/* Of a domain that is not configured: CONFIG_POLICY_WARN. */
+enum config_policy config_policy_of(const struct config *c, const char *domain);
 
 /* Who gets a snapshot: the worker's has the listeners' private key in it, the
  * signer's the DKIM keys and no credentials, see material.h. */

@@ -304,9 +304,35 @@ take_dkim_keys(struct config_file *f)
     for (unsigned i = 0; i < f->draft.domains.count; i++) {
         const struct config_file_dkim *keys = ITEMS(from[i].dkim, config_file_dkim);
         for (unsigned k = 0; k < from[i].dkim.count; k++)
-            *to++ = (struct config_dkim_key){
-                .domain = from[i].name, .selector = keys[k].selector, .path = keys[k].path};
+            *to++ = (struct config_dkim_key){.domain = from[i].name,
+                                             .selector = keys[k].selector,
+                                             .path = keys[k].path,
+                                             .record = ""};
     }
+}
+
+void
+config_file_set_record(struct config_file *f, unsigned number, struct slice record)
+{
+    const struct config *c = &f->draft.config;
+    BUG_ON(number >= c->dkim_key_count);
+    struct config_dkim_key *keys = (struct config_dkim_key *)(uintptr_t)c->dkim_keys;
+    keys[number].record = config_file_keep(f, record);
+}
+
+static void
+take_domains(struct config_file *f)
+{
+    const struct config_file_domain *from = ITEMS(f->draft.domains, config_file_domain);
+    unsigned count = f->draft.domains.count;
+    struct config_domain *to = config_file_alloc(f, (count + 1) * sizeof *to);
+    for (unsigned i = 0; i < count; i++)
+        to[i] = (struct config_domain){.name = from[i].name,
+                                       .policy = (enum config_policy)from[i].policy};
+    f->draft.config.domains = to;
+    f->draft.config.domain_count = count;
+    f->draft.config.egress = f->draft.egress.items;
+    f->draft.config.egress_count = f->draft.egress.count;
 }
 
 static void
@@ -390,6 +416,7 @@ config_file_check(struct config_file *f)
     check_redis(f);
     take_listeners(f);
     take_dkim_keys(f);
+    take_domains(f);
     take_credentials(f);
     c->dns_forward = forward_of(f);
     if (c->dns_trust_anchor[0] == '\0' && c->dns_forward[0] == '\0' &&

@@ -46,6 +46,11 @@ const struct config_key CONFIG_KEYS[] = {
      .offset = ROOT(sendmail_credential),
      .help = "User name of the credential under whose policy `stagepost sendmail` and `send` hand "
              "in mail of this machine, unless they are told another."},
+    {"", "egress", VALUE_IPS, "[ ]", .most = EGRESS_MAX, .flags = KEY_RELOADABLE,
+     .offset = ROOT(egress),
+     .help = "The public IP addresses that mail leaves from; behind NAT they cannot be guessed. "
+             "SPF of the sender domains is checked for each of them, as receivers do, and for none "
+             "without them. For example [ \"192.0.2.1\", \"2001:db8::1\" ]."},
 
     {"listeners", "kind", VALUE_CHOICE, NULL, .choices = "smtp smtps http https",
      .offset = offsetof(struct config_file_listener, kind),
@@ -76,6 +81,10 @@ const struct config_key CONFIG_KEYS[] = {
     {"domains", "name", VALUE_NAME, NULL, .flags = KEY_RELOADABLE,
      .offset = offsetof(struct config_file_domain, name),
      .help = "A domain that mail is sent from; internationalised names as A-labels (xn--)."},
+    {"domains", "policy", VALUE_CHOICE, "warn", .choices = "warn enforce off",
+     .flags = KEY_RELOADABLE, .offset = offsetof(struct config_file_domain, policy),
+     .help = "Mail from it that receivers would not believe, as SPF, DKIM or DMARC are published "
+             "now: logged, refused, or not looked at. Trouble with DNS never refuses."},
     {"domains.dkim", "selector", VALUE_NAME, NULL, .flags = KEY_RELOADABLE,
      .offset = offsetof(struct config_file_dkim, selector),
      .help = "The key is published at SELECTOR._domainkey.DOMAIN."},
@@ -276,7 +285,8 @@ const size_t CONFIG_SECTION_COUNT = ARRAY_LEN(CONFIG_SECTIONS);
 bool
 config_type_is_array(enum config_type type)
 {
-    return type == VALUE_NAMES || type == VALUE_PARTIES || type == VALUE_NETWORKS;
+    return type == VALUE_NAMES || type == VALUE_PARTIES || type == VALUE_NETWORKS ||
+           type == VALUE_IPS;
 }
 
 const struct config_key *
@@ -375,7 +385,8 @@ add_comment(struct buf *out, const char *indent, const char *deeper, struct slic
 static void
 add_value(const struct config_key *k, const char *value, struct buf *out)
 {
-    bool bare = k->type == VALUE_NUMBER || k->type == VALUE_PORT || k->type == VALUE_SWITCH;
+    bool bare = k->type == VALUE_NUMBER || k->type == VALUE_PORT || k->type == VALUE_SWITCH ||
+                config_type_is_array(k->type);
     buf_addf(out, bare ? "%s" : "\"%s\"", value);
 }
 

@@ -24,6 +24,7 @@ enum config_type {
     VALUE_PARTIES,  /* array of domains and addresses, canonical */
     VALUE_NETWORKS, /* array of addresses and networks, net_prefix_parse() */
     VALUE_IP,
+    VALUE_IPS,    /* array of them: struct config_list of const char * */
     VALUE_SERVER, /* IP:PORT */
     VALUE_REDIS,  /* "embedded", IP:PORT or unix:/PATH */
     VALUE_HASH,   /* crypt(5), one or an array of two: const char *[2] */
@@ -72,6 +73,7 @@ struct config_file_dkim {
 };
 struct config_file_domain {
     const char *name;
+    unsigned policy;         /* enum config_policy */
     struct config_list dkim; /* of struct config_file_dkim */
 };
 struct config_file_credential {
@@ -97,6 +99,7 @@ struct config_draft {
     const char *sendmail_credential; /* of commands on this machine, not of the gateway */
     const char *redis_password_file;
     struct config_list listeners, domains, credentials;
+    struct config_list egress; /* of const char * */
 };
 
 /* Types that are written as an array. */

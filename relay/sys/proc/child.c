@@ -1,5 +1,6 @@
 #include "relay/sys/proc/child.h"
 
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -205,6 +206,7 @@ child_main(int argc, char **argv)
     if (argc != 5 || !slice_to_u64(slice_str(argv[1]), &number) || number >= METRICS_SLOTS_MAX)
         return EXIT_USAGE;
     log_init(argv[0], (unsigned)number, LOG_INFO);
+    signal(SIGPIPE, SIG_IGN); /* the start of a process has put it back */
     if (rights_become(argv[3], &err) != 0) {
         LOG(LOG_ERROR, "child.rights", LF_ERR(&err));
         return EXIT_SOFTWARE;

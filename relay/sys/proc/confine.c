@@ -102,8 +102,8 @@ refuse_families(struct filter *f)
 {
     const uint32_t action = SCMP_ACT_ERRNO(EAFNOSUPPORT);
     for (unsigned family = AF_INET + 1; family < AF_INET6; family++)
-        refuse_when(f, action, SCMP_SYS(socket), SCMP_A0(SCMP_CMP_EQ, family));
-    refuse_when(f, action, SCMP_SYS(socket), SCMP_A0(SCMP_CMP_GT, AF_INET6));
+        refuse_when(f, action, SCMP_SYS(socket), SCMP_A0(SCMP_CMP_EQ, family, 0));
+    refuse_when(f, action, SCMP_SYS(socket), SCMP_A0(SCMP_CMP_GT, AF_INET6, 0));
 }
 
 static void
@@ -111,15 +111,15 @@ refuse_processes(struct filter *f)
 {
     for (size_t i = 0; i < ARRAY_LEN(REFUSED_PROCESSES); i++)
         refuse_call(f, f->refusal, REFUSED_PROCESSES[i]);
-    refuse_when(f, f->refusal, SCMP_SYS(kill), SCMP_A0_32(SCMP_CMP_NE, (uint32_t)getpid()));
+    refuse_when(f, f->refusal, SCMP_SYS(kill), SCMP_A0_32(SCMP_CMP_NE, (uint32_t)getpid(), 0));
     refuse_when(f, f->refusal, SCMP_SYS(clone), SCMP_A0(SCMP_CMP_MASKED_EQ, CLONE_THREAD, 0));
 }
 
 static void
 refuse_network(struct filter *f)
 {
-    refuse_when(f, f->refusal, SCMP_SYS(socket), SCMP_A0_32(SCMP_CMP_EQ, AF_INET));
-    refuse_when(f, f->refusal, SCMP_SYS(socket), SCMP_A0_32(SCMP_CMP_EQ, AF_INET6));
+    refuse_when(f, f->refusal, SCMP_SYS(socket), SCMP_A0_32(SCMP_CMP_EQ, AF_INET, 0));
+    refuse_when(f, f->refusal, SCMP_SYS(socket), SCMP_A0_32(SCMP_CMP_EQ, AF_INET6, 0));
 }
 
 #ifdef STAGEPOST_TEST_BUILD

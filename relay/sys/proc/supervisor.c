@@ -33,8 +33,9 @@
 enum {
     RESTART_FIRST_MS = 50,
     RESTART_MAX_MS = 5000,
-    YOUNG_MS = 10000, /* a child that dies younger waits longer each time */
-    DRAIN_MS = 30000, /* for each group of children; then SIGKILL */
+    YOUNG_MS = 10000,      /* a child that dies younger waits longer each time */
+    CRASH_LOOP_DEATHS = 5, /* so many young deaths, one after the other, are an alarm */
+    DRAIN_MS = 30000,      /* for each group of children; then SIGKILL */
     EXIT_UNAVAILABLE = 69,
     EXIT_SOFTWARE = 70,
     EXIT_CONFIG = 78,
@@ -56,6 +57,7 @@ struct child {
     uint8_t owner[QUEUE_OWNER_BYTES]; /* workers: of the running process */
     bool ready;
     uint64_t started_ms, pause_ms;
+    unsigned young_deaths; /* one after the other */
     struct timer restart;
 };
 
@@ -121,6 +123,31 @@ role_fds(const struct child *c, int fds[FDS_MAX])
     return n;
 }
 
+/* Said again at each multiple: who looks at the log for the first time should
+ * not have missed it. */
+static void
+count_death(struct child *c, bool young)
+{
+    metrics_add(METRIC_CHILD_DEATHS, 1);
+    c->young_deaths = young ? c->young_deaths + 1 : 0;
+    if (!young || c->young_deaths % CRASH_LOOP_DEATHS != 0)
+        return;
+    metrics_add(METRIC_CRASH_LOOPS, 1);
+    LOG(LOG_ERROR, "supervisor.crash-loop", LF_STR("child", ROLE_NAMES[c->role]),
+        LF_U("number", c->number), LF_U("deaths", c->young_deaths));
+}
+
+static void
+start_again_later(struct child *c)
+{
+    bool young = clock_mono_ms() - c->started_ms < YOUNG_MS;
+    count_death(c, young);
+    c->pause_ms = !young || c->pause_ms == 0 ? RESTART_FIRST_MS : c->pause_ms * 2;
+    if (c->pause_ms > RESTART_MAX_MS)
+        c->pause_ms = RESTART_MAX_MS;
+    timer_start(&c->restart, c->pause_ms);
+}
+
 static void
 child_exited(void *owner, int code, int signo)
 {
@@ -151,11 +178,7 @@ child_exited(void *owner, int code, int signo)
         raise(SIGTERM);
         return;
     }
-    bool young = clock_mono_ms() - c->started_ms < YOUNG_MS;
-    c->pause_ms = !young || c->pause_ms == 0 ? RESTART_FIRST_MS : c->pause_ms * 2;
-    if (c->pause_ms > RESTART_MAX_MS)
-        c->pause_ms = RESTART_MAX_MS;
-    timer_start(&c->restart, c->pause_ms);
+    start_again_later(c);
 }
 
 static void
@@ -532,7 +555,7 @@ open_shared(struct supervisor *s, struct err *err)
     if (make_snapshots(s->cfg->config, s->config_fds, err) != 0)
         return -1;
     s->metrics_fd = metrics_create(err);
-    if (s->metrics_fd < 0)
+    if (s->metrics_fd < 0 || metrics_attach(s->metrics_fd, 0, err) != 0)
         return -1;
     if (pipe2(life, O_CLOEXEC) != 0)
         return err_set_errno(err, ERR_IO, "pipe");

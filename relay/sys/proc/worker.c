@@ -14,8 +14,10 @@
 #include <unistd.h>
 
 #include "api/api.h"
+#include "dkim/checker_client.h"
 #include "dkim/signer_client.h"
 #include "relay/accept/credential.h"
+#include "relay/accept/policy/preflight.h"
 #include "relay/accept/smtp/server.h"
 #include "relay/accept/submit.h"
 #include "relay/deliver/deliver.h"
@@ -48,6 +50,8 @@ struct worker {
     struct tls_context *tls_server, *tls_client, *tls_redis, *tls_next;
     struct resolver *resolver;
     struct signer_client *signers;
+    struct checker_client *checker;
+    struct preflight *preflight;
     struct deliver *deliver;
     struct queue *queue;
     struct submit_door *door;
@@ -251,6 +255,8 @@ open_network(struct worker *w, struct err *err)
     if (w->tls_server == NULL || w->tls_client == NULL || w->resolver == NULL)
         return -1;
     w->signers = signer_client_new(w->loop, c->signer_sockets, c->signer_count);
+    w->checker = checker_client_new(w->loop, w->resolver, c->checker_socket);
+    w->preflight = preflight_new(w->loop, c, w->resolver, w->checker);
     return 0;
 }
 
@@ -292,12 +298,14 @@ open_doors(struct worker *w)
 {
     const struct config *c = &w->config;
     w->door = submit_door_new(w->loop, c, w->queue, w->signers);
+    submit_door_set_preflight(w->door, w->preflight);
     w->credentials = credentials_new(w->loop, c);
     credentials_use_queue(w->credentials, w->queue);
     struct smtp_server_parts smtp = {.loop = w->loop,
                                      .config = c,
                                      .door = w->door,
                                      .credentials = w->credentials,
+                                     .preflight = w->preflight,
                                      .queue = w->queue,
                                      .tls = w->tls_server};
     w->smtp = smtp_server_new(&smtp);
@@ -321,6 +329,8 @@ worker_fini(struct worker *w)
     credentials_free(w->credentials);
     deliver_free(w->deliver);
     signer_client_free(w->signers);
+    preflight_free(w->preflight);
+    checker_client_free(w->checker);
     resolver_free(w->resolver);
     tls_context_free(w->tls_server);
     tls_context_free(w->tls_client);
