@@ -63,14 +63,6 @@ credential_by_key(const struct credentials *cs, struct slice key, const struct n
                                               : NULL;
 }
 
-struct config_generation *
-credential_memory(const struct credentials *cs, const struct config_credential *cr)
-{
-    (void)cs;
-    (void)cr;
-    return NULL;
-}
-
 const struct config_credential *
 credential_by_user(const struct credentials *cs, struct slice user)
 {
