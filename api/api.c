@@ -6,6 +6,7 @@
 #include "api/message.h"
 #include "api/routes/routes.h"
 #include "relay/accept/api_key.h"
+#include "relay/accept/credential_registry.h"
 #include "relay/sys/base/bug.h"
 
 /* RFC 6750 2.1; false: there is none. */
@@ -37,15 +38,15 @@ is_operator(struct http_request *r)
     struct slice key;
     if (!r->admin && bearer_key(r, &key)) {
         api_key_digest(key, hex);
-        bool now = api_key_is(c->admin_key_sha256, hex);
-        bool before = api_key_is(c->admin_key_sha256_old, hex);
-        r->admin = now || before;
+        bool one = api_key_is(c->admin_key_sha256[0], hex);
+        bool other = api_key_is(c->admin_key_sha256[1], hex);
+        r->admin = one || other;
     }
     return r->admin;
 }
 
-const struct config_credential *
-api_credential(const struct http_request *r)
+static const struct config_credential *
+credential_of(const struct http_request *r)
 {
     const struct api *a = r->app;
     struct slice user;
@@ -54,6 +55,19 @@ api_credential(const struct http_request *r)
     if (!head_find(&r->head, SLICE("x-stagepost-credential"), &user))
         return NULL;
     return credential_by_user(a->parts.credentials, user);
+}
+
+const struct config_credential *
+api_credential(struct http_request *r)
+{
+    const struct api *a = r->app;
+    const struct config_credential *cr = credential_of(r);
+    if (cr == NULL)
+        return NULL;
+    struct config_generation *before = r->memory;
+    r->memory = config_hold(credential_memory(a->parts.credentials, cr));
+    config_let_go(&before);
+    return cr;
 }
 
 void

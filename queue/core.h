@@ -10,7 +10,11 @@
 #include "queue/queue.h"
 #include "relay/sys/base/bug.h"
 
-enum { OWNER_HEX_BYTES = 2 * QUEUE_OWNER_BYTES, DATASET_BYTES = 32, DEAD_OWNERS_MAX = 16 };
+enum {
+    OWNER_HEX_BYTES = 2 * QUEUE_OWNER_BYTES,
+    DATASET_BYTES = QUEUE_DATASET_BYTES,
+    DEAD_OWNERS_MAX = 16
+};
 
 #define NEVER_UNIX_MS INT64_MAX
 
@@ -18,6 +22,7 @@ struct lane;
 struct scan;
 struct sweep;
 struct worker_watch;
+struct gather;
 
 struct owner {
     char hex[OWNER_HEX_BYTES + 1];
@@ -52,6 +57,7 @@ struct partition {
     struct sweep *recovery;
     struct timer recover_late;
     bool notices_wanted, notices_reading;
+    unsigned sweeps; /* of notices, begun */
     bool trimming;   /* history.c */
     struct buf acks; /* event ids to remove, separated by spaces */
 };
@@ -90,8 +96,10 @@ struct queue {
     unsigned scans;
     bool starved; /* work was left unread for want of room for jobs */
     /* Notices (notice.c). */
-    struct queue_notice *notices; /* a hash by debt */
+    struct queue_notice *notices; /* a hash by message */
     unsigned notice_count;
+    struct gather *gathers; /* a hash by message (gather.c) */
+    unsigned gather_count;
     /* Work under way, for queue_busy(). */
     unsigned commits, outcomes, questions;
     struct timer close_timer;

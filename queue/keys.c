@@ -78,7 +78,8 @@ key_of_lane(unsigned partition, const char *kind, struct slice lane)
 {
     struct key k = key_printed(partition, kind, "");
     BUG_ON(k.n + lane.n > sizeof k.text);
-    memcpy(k.text + k.n, lane.p, lane.n);
+    if (lane.n > 0) /* a record that is put away may have none */
+        memcpy(k.text + k.n, lane.p, lane.n);
     k.n += lane.n;
     return k;
 }

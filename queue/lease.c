@@ -13,6 +13,7 @@
 
 #include "queue/event.h"
 #include "queue/greet.h"
+#include "queue/gather.h"
 #include "queue/history.h"
 #include "queue/notice.h"
 #include "queue/recover.h"
@@ -329,6 +330,7 @@ on_tick(struct timer *t)
         release_idle(q);
     else
         release_surplus(q);
+    gather_tick(q);
     for (unsigned i = 0; i < QUEUE_PARTITIONS; i++)
         tick_partition(&q->partitions[i]);
     if (q->taken_over > 0)

@@ -1,10 +1,11 @@
 /*
- * Happy path: sweep (a page of `ndr`) -> load the message's hash and bytes ->
- * the consumer -> chunks, if it is large, and notice.lua -> gone.
+ * Happy path: sweep (pages of `ndr`; all debts of a message are one notice) ->
+ * load the message's hash and bytes -> the consumer -> chunks, if it is large,
+ * and notice.lua -> gone.
  *
  * Ways a notice ends: paid; dropped; paid by somebody else (gone); broken
- * (quarantine); not loadable now (comes again with the next sweep); the lease is
- * lost while it is loaded (the next owner's).
+ * (quarantine); left to wait for more debts of its message (gather.h); not loadable now (comes
+ * again with the next sweep); the lease is lost while it is loaded (the next owner's).
  */
 #include "queue/notice.h"
 
@@ -13,6 +14,7 @@
 #include <uthash.h>
 
 #include "queue/body.h"
+#include "queue/gather.h"
 #include "queue/history.h"
 #include "queue/index.h"
 #include "queue/message.h"
@@ -26,13 +28,20 @@
 
 enum { PAGE = 64, NOTICE_MEMORY_MAX = 8 * QUEUE_RECORD_MAX, DEBT_NAME_MAX = KEY_MEMBER_MAX + 24 };
 
+/* A field in `ndr`. */
+struct debt {
+    struct list_node node;
+    struct slice name, value;
+};
+
 struct queue_notice {
     struct partition *p;
-    char name[DEBT_NAME_MAX + 1]; /* the field in `ndr` */
-    size_t name_n;
     struct msg_id id;
-    struct arena arena;
-    struct buf debt;
+    bool collecting; /* the sweep that found it goes on */
+    bool more;       /* there are debts that came too late for it */
+    struct arena debts_arena, arena;
+    struct list debts;
+    unsigned debt_count;
     struct queue_message message;
     struct record_body info;
     struct queue_notice_target *targets;
@@ -54,11 +63,36 @@ static void sweep_page(struct notice_sweep *s, struct slice cursor);
 /* ---- in memory ------------------------------------------------------------- */
 
 static struct queue_notice *
-notice_find(struct queue *q, struct slice name)
+notice_find(struct queue *q, struct msg_id id)
 {
     struct queue_notice *n = NULL;
-    HASH_FIND(hh, q->notices, name.p, name.n, n);
+    HASH_FIND(hh, q->notices, &id, sizeof id, n);
     return n;
+}
+
+static bool
+notice_has(const struct queue_notice *n, struct slice name)
+{
+    LIST_EACH(&n->debts, i)
+    if (slice_eq(container_of(i, struct debt, node)->name, name))
+        return true;
+    return false;
+}
+
+/* What does not fit comes again with the next notice. */
+static void
+notice_add_debt(struct queue_notice *n, struct slice name, struct slice value)
+{
+    struct debt *d = arena_alloc(&n->debts_arena, sizeof *d);
+    if (n->debt_count == QUEUE_DELIVERIES_MAX || d == NULL ||
+        !arena_copy(&n->debts_arena, name, &d->name) ||
+        !arena_copy(&n->debts_arena, value, &d->value)) {
+        n->more = true;
+        return;
+    }
+    list_node_init(&d->node);
+    list_push(&n->debts, &d->node);
+    n->debt_count++;
 }
 
 static void
@@ -67,8 +101,10 @@ notice_free(struct queue_notice *n)
     struct queue *q = n->p->q;
     HASH_DELETE(hh, q->notices, n);
     q->notice_count--;
+    if (n->more)
+        n->p->notices_wanted = true;
     arena_fini(&n->arena);
-    buf_fini(&n->debt);
+    arena_fini(&n->debts_arena);
     content_unref(&n->content);
     free(n);
     for (unsigned i = 0; i < QUEUE_PARTITIONS && !q->closing; i++)
@@ -81,12 +117,23 @@ notice_free(struct queue_notice *n)
 /* ---- loading --------------------------------------------------------------- */
 
 static void
+quarantine_debts(struct queue_notice *n)
+{
+    LIST_EACH(&n->debts, i)
+    {
+        const struct debt *d = container_of(i, struct debt, node);
+        quarantine_entry(n->p, d->name, d->value, SLICE_NONE);
+    }
+    gather_forget(n->p->q, n->id);
+}
+
+static void
 on_loaded(struct body_load *l)
 {
     struct queue_notice *n = container_of(l, struct queue_notice, load);
     struct queue *q = n->p->q;
     if (l->err.code == ERR_BAD)
-        quarantine_entry(n->p, slice_from(n->name, n->name_n), buf_slice(&n->debt), SLICE_NONE);
+        quarantine_debts(n);
     else if (l->err.code == ERR_AWAY)
         n->p->notices_wanted = true;
     if (l->err.code != ERR_NONE || !n->p->held || q->draining) {
@@ -99,23 +146,82 @@ on_loaded(struct body_load *l)
     q->consumer->on_notice(q->consumer, n);
 }
 
-static bool
-read_targets(struct queue_notice *n)
+/* A target may owe for its delay and for its end: that is told. */
+static void
+note_target(struct queue_notice *n, unsigned delivery, uint32_t marked)
 {
-    unsigned delivery;
+    uint32_t target = marked & ~(uint32_t)RECORD_DEBT_WAITING;
+    bool waiting = target != marked;
+    for (unsigned i = 0; i < n->target_count; i++)
+        if (n->targets[i].delivery == delivery && n->targets[i].target == target) {
+            n->targets[i].waiting = n->targets[i].waiting && waiting;
+            return;
+        }
+    n->targets[n->target_count++] =
+        (struct queue_notice_target){.delivery = delivery, .target = target, .waiting = waiting};
+}
+
+static bool
+read_debt(struct queue_notice *n, const struct debt *d, bool *owing)
+{
+    unsigned delivery, count;
     uint32_t *list;
-    if (!record_read_debt(buf_slice(&n->debt), &n->arena, &delivery, &list, &n->target_count) ||
+    if (!record_read_debt(d->value, &n->arena, &delivery, &list, &count) ||
         delivery >= n->message.delivery_count)
         return false;
-    n->targets = arena_alloc(&n->arena, n->target_count * sizeof *n->targets);
-    for (unsigned i = 0; n->targets != NULL && i < n->target_count; i++) {
-        uint32_t target = list[i] & ~(uint32_t)RECORD_DEBT_WAITING;
-        if (target >= n->message.deliveries[delivery].target_count)
+    for (unsigned i = 0; i < count; i++) {
+        if ((list[i] & ~(uint32_t)RECORD_DEBT_WAITING) >=
+            n->message.deliveries[delivery].target_count)
             return false;
-        n->targets[i] = (struct queue_notice_target){
-            .delivery = delivery, .target = target, .waiting = target != list[i]};
+        note_target(n, delivery, list[i]);
     }
-    return n->targets != NULL;
+    owing[delivery] = true;
+    return true;
+}
+
+/* owing: per delivery. A debt that cannot be read is put away. */
+static bool
+read_debts(struct queue_notice *n, bool *owing)
+{
+    unsigned targets = 0;
+    for (unsigned i = 0; i < n->message.delivery_count; i++)
+        targets += n->message.deliveries[i].target_count;
+    n->targets = arena_alloc(&n->arena, targets * sizeof *n->targets);
+    LIST_EACH(&n->debts, i)
+    {
+        struct debt *d = container_of(i, struct debt, node);
+        if (n->targets != NULL && read_debt(n, d, owing))
+            continue;
+        quarantine_entry(n->p, d->name, d->value, SLICE_NONE);
+        list_remove(&d->node);
+        n->debt_count--;
+    }
+    return n->debt_count > 0;
+}
+
+/* Whether the debts are left for later, when there may be more of them. */
+static bool
+waits_for_more(struct queue_notice *n, const bool *owing)
+{
+    unsigned others;
+    int64_t until = gather_until(&n->message, owing, clock_sched_unix_ms(), &others);
+    return until > 0 && !n->p->q->cfg.no_gathering &&
+           gather_start(n->p, n->id, until, n->debt_count + others);
+}
+
+static void
+notice_load(struct queue_notice *n)
+{
+    bool *owing = arena_alloc(&n->arena, n->message.delivery_count * sizeof *owing);
+    if (owing == NULL || !read_debts(n, owing)) {
+        gather_forget(n->p->q, n->id);
+        notice_free(n);
+    } else if (waits_for_more(n, owing)) {
+        notice_free(n);
+    } else {
+        n->load.done = on_loaded;
+        body_load_start(&n->load, n->p->q, &n->message, &n->info);
+    }
 }
 
 static void
@@ -128,32 +234,37 @@ on_hash(struct link_cmd *c)
         return;
     }
     enum message_read got = message_read(c->reply, &n->arena, &n->message, &n->info);
-    if (got != MESSAGE_OK || !read_targets(n)) {
-        quarantine_entry(n->p, slice_from(n->name, n->name_n), buf_slice(&n->debt), SLICE_NONE);
-        notice_free(n);
+    if (got == MESSAGE_OK) {
+        notice_load(n);
         return;
     }
-    n->load.done = on_loaded;
-    body_load_start(&n->load, n->p->q, &n->message, &n->info);
+    quarantine_debts(n);
+    notice_free(n);
 }
 
-static void
-notice_start(struct partition *p, struct slice name, struct slice debt)
+static struct queue_notice *
+notice_new(struct partition *p, struct msg_id id)
 {
     struct queue *q = p->q;
     struct queue_notice *n = calloc(1, sizeof *n);
     BUG_ON(n == NULL);
     n->p = p;
-    memcpy(n->name, name.p, name.n);
-    n->name_n = name.n;
+    n->id = id;
+    n->collecting = true;
+    list_init(&n->debts);
     arena_init(&n->arena, NOTICE_MEMORY_MAX);
-    buf_init(&n->debt, QUEUE_RECORD_MAX);
-    buf_add(&n->debt, debt);
-    id_parse(slice_from(name.p, ID_TEXT_BYTES), &n->id);
-    HASH_ADD(hh, q->notices, name, n->name_n, n);
+    arena_init(&n->debts_arena, NOTICE_MEMORY_MAX);
+    HASH_ADD(hh, q->notices, id, sizeof n->id, n);
     q->notice_count++;
+    return n;
+}
+
+static void
+notice_start(struct queue_notice *n)
+{
     struct key message = key_of_message(n->id);
-    queue_cmd_init(&n->cmd, q, p->number, on_hash);
+    n->collecting = false;
+    queue_cmd_init(&n->cmd, n->p->q, n->p->number, on_hash);
     link_cmd_plain(&n->cmd, "HGETALL");
     link_arg(&n->cmd, key_slice(&message));
     link_cmd_start(&n->cmd);
@@ -166,17 +277,37 @@ static bool
 sweep_take(struct partition *p, struct slice name, struct slice debt)
 {
     struct msg_id id;
-    if (name.n == 0 || notice_find(p->q, name) != NULL)
+    if (name.n == 0)
         return true;
-    if (name.n > DEBT_NAME_MAX || !id_parse(slice_from(name.p, ID_TEXT_BYTES), &id) ||
-        debt.n > QUEUE_RECORD_MAX) {
+    if (name.n < ID_TEXT_BYTES || name.n > DEBT_NAME_MAX ||
+        !id_parse(slice_from(name.p, ID_TEXT_BYTES), &id) || debt.n > QUEUE_RECORD_MAX) {
         quarantine_entry(p, name, debt, SLICE_NONE);
         return true;
     }
-    if (p->q->notice_count >= QUEUE_NOTICES_IN_MEMORY_MAX)
+    struct queue_notice *n = notice_find(p->q, id);
+    if (n == NULL && gather_meets(p, id))
+        return true;
+    if (n == NULL && p->q->notice_count >= QUEUE_NOTICES_IN_MEMORY_MAX)
         return false;
-    notice_start(p, name, debt);
+    if (n == NULL)
+        n = notice_new(p, id);
+    if (!notice_has(n, name)) {
+        if (n->collecting)
+            notice_add_debt(n, name, debt);
+        else
+            n->more = true;
+    }
     return true;
+}
+
+/* Everything of the messages that were found is known. */
+static void
+start_found(struct partition *p)
+{
+    struct queue_notice *n, *next;
+    HASH_ITER(hh, p->q->notices, n, next)
+    if (n->p == p && n->collecting)
+        notice_start(n);
 }
 
 static void
@@ -185,6 +316,7 @@ sweep_end(struct notice_sweep *s, bool complete)
     struct partition *p = s->p;
     free(s);
     p->notices_reading = false;
+    start_found(p);
     bool again = p->notices_wanted && complete;
     if (!complete)
         p->notices_wanted = true;
@@ -239,6 +371,7 @@ notice_sweep(struct partition *p)
     s->p = p;
     p->notices_reading = true;
     p->notices_wanted = false;
+    p->sweeps++;
     sweep_page(s, SLICE("0"));
 }
 
@@ -246,6 +379,7 @@ void
 notices_fini(struct queue *q)
 {
     BUG_ON(q->notices != NULL); /* the consumer must pay or drop them first */
+    gather_fini(q);
 }
 
 /* ---- the consumer's side --------------------------------------------------- */
@@ -302,6 +436,7 @@ pay_end(struct queue_notice_state *s, bool gone)
     buf_fini(&s->delivery_record);
     buf_fini(&s->properties);
     free(s->chunks);
+    gather_forget(s->q, s->n->id);
     notice_free(s->n);
     s->q->outcomes--;
     free(s);
@@ -324,6 +459,8 @@ on_paid(struct link_cmd *c)
     } else if (c->outcome == LINK_REFUSED || resp_is(what, "CHUNK")) {
         LOG(LOG_ERROR, "queue.notice.refused", LF_ID("msg", s->n->id));
         s->n->p->notices_wanted = true; /* it stays owed */
+    } else if (s->n->debt_count > 1) {
+        s->n->p->notices_wanted = true; /* somebody else paid some of them */
     }
     pay_end(s, !paid);
 }
@@ -392,6 +529,20 @@ add_new_message(struct queue_notice_state *s)
 }
 
 static void
+add_debts(struct queue_notice_state *s)
+{
+    struct buf names;
+    buf_init(&names, (size_t)QUEUE_DELIVERIES_MAX * (DEBT_NAME_MAX + 1));
+    LIST_EACH(&s->n->debts, i)
+    {
+        buf_add(&names, container_of(i, struct debt, node)->name);
+        buf_add_char(&names, ' ');
+    }
+    link_arg(&s->cmd, buf_slice(&names));
+    buf_fini(&names);
+}
+
+static void
 pay_script(struct queue_notice_state *s)
 {
     struct queue_notice *n = s->n;
@@ -401,7 +552,7 @@ pay_script(struct queue_notice_state *s)
     queue_cmd_init(c, s->q, n->p->number, on_paid);
     c->sticky = true;
     add_keys(s);
-    link_arg(c, slice_from(n->name, n->name_n));
+    add_debts(s);
     link_arg_str(c, id);
     link_arg_int(c, clock_sched_unix_ms());
     link_arg_str(c, s->q->me.hex);

@@ -27,10 +27,14 @@ static const struct {
     [SCRIPT_CALL_DEPTH] = {"depth", SCRIPT_DEPTH},
     [SCRIPT_CALL_LANES] = {"lanes", SCRIPT_LANES},
     [SCRIPT_CALL_SHAPE] = {"shape", SCRIPT_SHAPE},
+    [SCRIPT_CALL_SUPPRESS] = {"suppress", SCRIPT_SUPPRESS},
+    [SCRIPT_CALL_UNSUPPRESS] = {"unsuppress", SCRIPT_UNSUPPRESS},
     [SCRIPT_CALL_DATASET] = {"dataset", SCRIPT_DATASET},
     [SCRIPT_CALL_ALLOW] = {"allow", SCRIPT_ALLOW},
     [SCRIPT_CALL_ALLOW_BACK] = {"allow-back", SCRIPT_ALLOW_BACK},
     [SCRIPT_CALL_GUARD] = {"guard", SCRIPT_GUARD},
+    [SCRIPT_CALL_REGISTRY_READ] = {"registry-read", SCRIPT_REGISTRY_READ},
+    [SCRIPT_CALL_REGISTRY_PUT] = {"registry-put", SCRIPT_REGISTRY_PUT},
 };
 
 static void

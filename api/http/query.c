@@ -3,9 +3,8 @@
 #include "api/http/hex.h"
 #include "relay/sys/base/limits.h"
 
-/* The result is never longer than the text. */
-static bool
-decode(struct slice text, struct arena *arena, struct slice *out)
+bool
+query_decode(struct slice text, struct arena *arena, struct slice *out)
 {
     char *to = arena_alloc(arena, text.n + 1);
     if (to == NULL)
@@ -46,7 +45,7 @@ query_parse(struct slice text, struct arena *arena, struct query *out)
             continue;
         struct slice name = slice_cut_at(&value, '=');
         struct query_pair *pair = &q.pairs[q.count];
-        if (!decode(name, arena, &pair->name) || !decode(value, arena, &pair->value))
+        if (!query_decode(name, arena, &pair->name) || !query_decode(value, arena, &pair->value))
             return PARSE_BAD;
         q.count++;
     }

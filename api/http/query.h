@@ -18,6 +18,10 @@ struct query {
     unsigned count;
 };
 
+/* Percent-decoding of one name, value or segment of a path, into the arena; never
+ * longer than the text. False: a broken escape, a NUL, or the arena is used up. */
+bool query_decode(struct slice text, struct arena *arena, struct slice *out);
+
 /* PARSE_OK or PARSE_BAD: a broken escape, a NUL, more than HTTP_QUERY_PAIRS_MAX
  * pairs, or the arena is used up. Empty parts ("a=1&&b") are skipped. */
 enum parse query_parse(struct slice text, struct arena *arena, struct query *out);

@@ -101,13 +101,10 @@ start_checker(struct domain_check *d, struct err *err)
         fds[i] = -1;
     fds[CHILD_FD_CONTROL] = pair[1];
     fds[CHECKER_FD_LISTEN] = d->listen_fd;
-    char *argv[] = {(char *)(uintptr_t) "stagepost",
-                    (char *)(uintptr_t) "child",
-                    (char *)(uintptr_t) "checker",
-                    (char *)(uintptr_t) "0",
-                    (char *)(uintptr_t) "-",
-                    (char *)(uintptr_t) "-",
-                    NULL};
+    char *argv[] = {(char *)(uintptr_t) "stagepost", (char *)(uintptr_t) "child",
+                    (char *)(uintptr_t) "checker",   (char *)(uintptr_t) "0",
+                    (char *)(uintptr_t) "-",         (char *)(uintptr_t) "-",
+                    (char *)(uintptr_t) "-",         NULL};
     struct process_spec spec = {
         .file = "/proc/self/exe", .argv = argv, .fds = fds, .fd_count = CHECKER_FD_END};
     d->starts++;
@@ -461,17 +458,12 @@ check_domain(const struct check_options *o)
 }
 
 int
-check_main(int argc, char **argv)
+check_domain_main(int argc, char **argv)
 {
     struct check_options o = {.json = false};
-    if (argc < 2 || strcmp(argv[1], "domain") != 0) {
-        bool help = argc == 2 && strcmp(argv[1], "--help") == 0;
-        check_usage(help ? stdout : stderr);
-        return help ? EX_OK : EX_USAGE;
-    }
     log_init("check", 0, LOG_ERROR);
     signal(SIGPIPE, SIG_IGN);
-    int code = check_options_parse(&o, argc - 1, argv + 1);
+    int code = check_options_parse(&o, argc, argv);
     if (code == 0) {
         code = check_domain(&o) + 1;
     }

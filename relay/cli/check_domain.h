@@ -6,8 +6,8 @@
 #ifndef STAGEPOST_CLI_CHECK_DOMAIN_H
 #define STAGEPOST_CLI_CHECK_DOMAIN_H
 
-/* argv from "check" on. 0: all good, 1: something to mend, 75: DNS trouble (and nothing
+/* argv from "domain" on. 0: all good, 1: something to mend, 75: DNS trouble (and nothing
  * known that is to be mended), 64: usage, 70: no checker could be started. */
-int check_main(int argc, char **argv);
+int check_domain_main(int argc, char **argv);
 
 #endif

@@ -15,12 +15,6 @@ static const char USAGE[] =
     "--dns asks this server only. Exit code: 0 good, 1 something to mend, 75 DNS trouble,\n"
     "78 the file has errors.\n";
 
-void
-check_usage(FILE *out)
-{
-    fputs(USAGE, out);
-}
-
 enum option_id { O_DNS, O_IP, O_JSON, O_HELP };
 
 static const struct option OPTIONS[] = {

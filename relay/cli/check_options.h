@@ -20,7 +20,6 @@ struct check_options {
     struct config_file *file; /* NULL: nothing is known of a gateway */
 };
 
-void check_usage(FILE *out);
 /* argv[0] is "domain". 0, or an exit code plus one, so that 0 can be one; what is
  * wrong is said on standard error. The owner frees `file`, also then. */
 int check_options_parse(struct check_options *o, int argc, char **argv);

@@ -16,6 +16,7 @@
 #include <string.h>
 
 #include "dkim/signer_client.h"
+#include "relay/deliver/result.h"
 #include "relay/sys/base/bug.h"
 #include "relay/sys/base/clock.h"
 #include "relay/sys/base/failpoint.h"
@@ -183,7 +184,7 @@ describe(const struct queue_delivery *d, const struct queue_target *t, struct ds
         r->status = (struct enhanced){5, 0, 0}; /* "failed" is permanent (RFC 3464 2.3.4) */
 }
 
-/* A delay that is over by now is not told of. */
+/* A delay that is over by now is not told of, nor one of what a person holds. */
 static bool
 describe_all(struct bounce *b)
 {
@@ -198,7 +199,7 @@ describe_all(struct bounce *b)
         const struct queue_delivery *d = &m->deliveries[targets[i].delivery];
         BUG_ON(targets[i].target >= d->target_count);
         const struct queue_target *t = &d->targets[targets[i].target];
-        if (!targets[i].waiting || !queue_state_is_terminal(t->state))
+        if (!targets[i].waiting || result_is_open(t))
             describe(d, t, &b->recipients[b->recipient_count++]);
     }
     return true;
@@ -252,6 +253,7 @@ write_report(struct bounce *b, struct slice from, struct slice message_id, struc
         .original_pieces = (size_t)content_pieces(queue_notice_content(b->notice), pieces),
     };
     r.full = returns_all(b, &r);
+    r.utf8 = !text_is_ascii(b->original.reverse_path);
     return dsn_build(&r, out);
 }
 
@@ -270,8 +272,10 @@ static bool
 fill_message(struct bounce *b, struct slice from, struct slice message_id)
 {
     const struct queue_message *original = queue_notice_message(b->notice);
+    bool utf8 = !text_is_ascii(b->original.reverse_path);
     struct envelope e = {.is_ndr = true,
-                         .smtputf8 = !text_is_ascii(b->original.reverse_path),
+                         .smtputf8 = utf8,
+                         .eightbit = utf8,
                          .header_from = from,
                          .subject = subject_of(b),
                          .message_id = message_id,

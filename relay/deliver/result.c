@@ -134,13 +134,15 @@ struct endings {
     const struct queue_delivery *delivery;
     struct ending *of; /* per target */
     bool *told;        /* per target: not part of this event, or written already */
+    bool answerable;   /* there is a sender to tell */
     int64_t next_unix_ms;
 };
 
 static void
-endings_init(struct endings *e, struct queue_job *job)
+endings_init(struct endings *e, struct queue_job *job, bool answerable)
 {
-    *e = (struct endings){.job = job, .delivery = queue_job_delivery(job)};
+    *e =
+        (struct endings){.job = job, .delivery = queue_job_delivery(job), .answerable = answerable};
     e->of = calloc(e->delivery->target_count, sizeof *e->of);
     e->told = calloc(e->delivery->target_count, sizeof *e->told);
     BUG_ON(e->of == NULL || e->told == NULL);
@@ -166,6 +168,7 @@ tell_from(struct endings *e, unsigned first, struct slice *addresses, struct buf
             addresses[count++] = e->delivery->targets[i].address;
             e->told[i] = true;
         }
+    bool gave_up = end->type == EVENT_BOUNCED || end->type == EVENT_EXPIRED;
     struct event_set set = {.type = end->type,
                             .message = queue_job_message(e->job),
                             .verdict = &end->verdict,
@@ -173,14 +176,16 @@ tell_from(struct endings *e, unsigned first, struct slice *addresses, struct buf
                             .count = count,
                             .attempts = end->attempts,
                             .uncertain = end->uncertain,
+                            .double_bounce = gave_up && !e->answerable,
                             .at_unix_ms = clock_sched_unix_ms()};
     if (end->type == EVENT_DEFERRED || end->type == EVENT_UNCERTAIN)
         set.next_attempt_unix_ms = e->next_unix_ms;
     bool fits = true;
     if (end->type == EVENT_EXPIRED && end->verdict.outcome == OUTCOME_UNCERTAIN) {
-        set.type = EVENT_UNCERTAIN; /* every such attempt is told of */
-        fits = event_add(event, &set);
-        set.type = EVENT_EXPIRED;
+        struct event_set attempt = set; /* every such attempt is told of */
+        attempt.type = EVENT_UNCERTAIN;
+        attempt.double_bounce = false;
+        fits = event_add(event, &attempt);
     }
     if (!event_add(event, &set) || !fits)
         LOG(LOG_ERROR, "delivery.event-not-kept", LF_ID("msg", set.message->id));
@@ -257,7 +262,7 @@ result_write(const struct config *config, const struct envelope *envelope, struc
 {
     struct queue_delivery *d = queue_job_delivery(job);
     struct endings e;
-    endings_init(&e, job);
+    endings_init(&e, job, may_be_answered(envelope));
     d->attempts++;
     for (unsigned i = 0; i < d->target_count; i++)
         if (targets[i].attempted) {
@@ -290,7 +295,7 @@ result_expire(const struct envelope *envelope, struct queue_job *job, struct buf
 {
     struct queue_delivery *d = queue_job_delivery(job);
     struct endings e;
-    endings_init(&e, job);
+    endings_init(&e, job, may_be_answered(envelope));
     for (unsigned i = 0; i < d->target_count; i++) {
         struct queue_target *t = &d->targets[i];
         struct verdict v;
@@ -314,7 +319,7 @@ result_hold(struct queue_job *job, const char *why, struct buf *event)
 {
     struct queue_delivery *d = queue_job_delivery(job);
     struct endings e;
-    endings_init(&e, job);
+    endings_init(&e, job, true);
     struct verdict v = {.outcome = OUTCOME_TEMP,
                         .enhanced = {4, 3, 0},
                         .text = slice_str(why),

@@ -85,6 +85,8 @@ event_add(struct buf *out, const struct event_set *set)
     buf_addf(out, ",\"age_ms\":%lld,\"attempts\":%u,\"uncertain\":%s",
              (long long)(age_ms > 0 ? age_ms : 0), set->attempts,
              set->uncertain ? "true" : "false");
+    if (set->double_bounce)
+        buf_add_str(out, ",\"double_bounce\":true");
     if (set->next_attempt_unix_ms != 0)
         add_time(out, "next_attempt_at", set->next_attempt_unix_ms);
     add_verdict(out, set->verdict);
@@ -134,6 +136,15 @@ log_recipient(const struct event_kind *kind, const json_t *o, struct slice to)
         LF_S("tenant", text_of(o, "tenant")), LF_U("age_ms", number_of(o, "age_ms")));
 }
 
+/* Nobody else will hear of it. */
+static void
+report_double_bounce(const json_t *o, struct slice to)
+{
+    metrics_add(METRIC_DOUBLE_BOUNCES, 1);
+    LOG(LOG_WARN, "delivery.double-bounce", LF_S("msg", text_of(o, "message")), LF_S("to", to),
+        LF_S("tenant", text_of(o, "tenant")));
+}
+
 static bool
 report_one(const json_t *o)
 {
@@ -142,8 +153,11 @@ report_one(const json_t *o)
     if (kind == NULL || !json_is_array(recipients))
         return false;
     for (size_t i = 0; i < json_array_size(recipients); i++) {
-        const json_t *to = json_array_get(recipients, i);
-        log_recipient(kind, o, slice_from(json_string_value(to), json_string_length(to)));
+        const json_t *address = json_array_get(recipients, i);
+        struct slice to = slice_from(json_string_value(address), json_string_length(address));
+        log_recipient(kind, o, to);
+        if (json_is_true(json_object_get(o, "double_bounce")))
+            report_double_bounce(o, to);
         if (kind->metric != METRIC_COUNT)
             metrics_add(kind->metric, 1);
         if (kind->arrived)

@@ -7,7 +7,7 @@
  *   {"type":"delivery.succeeded","at":...,"message":"<id>","tenant":"...",
  *    "created_at":...,"recipients":["a@b"],"attempts":1,"code":250,
  *    "enhanced":"2.0.0","text":"...","mx":"...","phase":"...",
- *    "uncertain":false,"next_attempt_at":...}
+ *    "uncertain":false,"next_attempt_at":...,"double_bounce":true}
  * Types: delivery.succeeded, .deferred, .bounced, .expired, .uncertain, .held.
  */
 #ifndef STAGEPOST_EVENT_EVENT_H
@@ -34,7 +34,8 @@ struct event_set {
     const struct slice *recipients; /* addresses */
     unsigned count;
     uint32_t attempts;
-    bool uncertain; /* some attempt may have delivered it */
+    bool uncertain;     /* some attempt may have delivered it */
+    bool double_bounce; /* given up, and there is no sender to tell (RFC 5321 6.1) */
     int64_t at_unix_ms;
     int64_t next_attempt_unix_ms; /* 0: none */
 };

@@ -111,13 +111,20 @@ add_folded(struct buf *out, struct slice words, size_t column, const char *prefi
     return buf_add_str(out, "\r\n");
 }
 
-/* "Name: value", in ASCII, folded. */
+/* As the report's form allows. */
 static bool
-add_field(struct buf *out, const char *name, struct slice value)
+add_text_of(struct buf *out, struct slice s, bool utf8)
+{
+    return utf8 ? text_add_safe(out, s) : text_add_ascii(out, s);
+}
+
+/* "Name: value", folded. */
+static bool
+add_field(struct buf *out, const char *name, struct slice value, bool utf8)
 {
     struct buf safe;
     buf_init(&safe, DSN_DIAGNOSTIC_MAX);
-    bool ok = text_add_ascii(&safe, text_clip(value, DSN_DIAGNOSTIC_MAX)) &&
+    bool ok = add_text_of(&safe, text_clip(value, DSN_DIAGNOSTIC_MAX), utf8) &&
               buf_addf(out, "%s: ", name) &&
               add_folded(out, buf_slice(&safe), strlen(name) + 2, " ");
     buf_fini(&safe);
@@ -218,12 +225,19 @@ add_text(struct buf *text, const struct dsn_report *report)
     return ok;
 }
 
-/* Appends `content` as the body of a part: as it is when it is ASCII. */
+/* Appends `content` as the body of a part: as it is when it is ASCII, or `raw`. */
 static bool
-add_encoded(struct buf *out, const char *type, const char *type_8bit, struct slice content)
+add_encoded(struct buf *out, const char *type, const char *type_8bit, struct slice content,
+            bool raw)
 {
     if (text_is_ascii(content))
         return buf_addf(out, "Content-Type: %s\r\n\r\n", type) && buf_add(out, content);
+    if (raw)
+        return buf_addf(out,
+                        "Content-Type: %s\r\n"
+                        "Content-Transfer-Encoding: 8bit\r\n\r\n",
+                        type_8bit) &&
+               buf_add(out, content);
     return buf_addf(out,
                     "Content-Type: %s\r\n"
                     "Content-Transfer-Encoding: quoted-printable\r\n\r\n",
@@ -239,25 +253,37 @@ add_text_part(struct buf *out, const struct dsn_report *report)
     bool ok = add_text(&text, report) &&
               buf_add_str(out, "Content-Description: Notification\r\n") &&
               add_encoded(out, "text/plain; charset=us-ascii", "text/plain; charset=utf-8",
-                          buf_slice(&text));
+                          buf_slice(&text), false);
     buf_fini(&text);
     return ok;
 }
 
-/* message/delivery-status: RFC 3464 2.2, 2.3. */
+/* message/delivery-status: RFC 3464 2.2, 2.3; message/global-delivery-status: RFC
+ * 6533 3, 4. */
 
 static bool
-add_final_recipient(struct buf *out, struct slice address)
+add_recipient_field(struct buf *out, const char *name, const struct orcpt *o, bool utf8)
 {
-    struct orcpt final = {SLICE("rfc822"), address};
-    if (!text_is_ascii(address))
-        final.type = SLICE("utf-8"); /* RFC 6533 3, in its ASCII form */
-    return buf_add_str(out, "Final-Recipient: ") && orcpt_add_field(&final, out) &&
-           buf_add_str(out, "\r\n");
+    bool ok = buf_addf(out, "%s: ", name);
+    if (utf8)
+        ok = ok && text_add_ascii(out, o->type) && buf_add_str(out, "; ") &&
+             text_add_safe(out, o->address);
+    else
+        ok = ok && orcpt_add_field(o, out);
+    return ok && buf_add_str(out, "\r\n");
 }
 
 static bool
-add_diagnostic(struct buf *out, const struct dsn_recipient *r)
+add_final_recipient(struct buf *out, struct slice address, bool utf8)
+{
+    struct orcpt final = {SLICE("rfc822"), address};
+    if (!text_is_ascii(address))
+        final.type = SLICE("utf-8");
+    return add_recipient_field(out, "Final-Recipient", &final, utf8);
+}
+
+static bool
+add_diagnostic(struct buf *out, const struct dsn_recipient *r, bool utf8)
 {
     char enhanced[ENHANCED_TEXT_BYTES + 1];
     struct buf value;
@@ -272,7 +298,7 @@ add_diagnostic(struct buf *out, const struct dsn_recipient *r)
     struct slice rest = text_clip(r->text, DSN_DIAGNOSTIC_MAX);
     while (ok && rest.n > 0)
         ok = buf_add(&value, slice_cut_at(&rest, '\n')) && buf_add_char(&value, ' ');
-    ok = ok && add_field(out, "Diagnostic-Code", slice_trim(buf_slice(&value)));
+    ok = ok && add_field(out, "Diagnostic-Code", slice_trim(buf_slice(&value)), utf8);
     buf_fini(&value);
     return ok;
 }
@@ -284,20 +310,19 @@ add_mta_field(struct buf *out, const char *name, struct slice mta)
 }
 
 static bool
-add_recipient_fields(struct buf *out, const struct dsn_recipient *r)
+add_recipient_fields(struct buf *out, const struct dsn_recipient *r, bool utf8)
 {
     char status[ENHANCED_TEXT_BYTES + 1];
     enhanced_format(status_of(r), status);
     bool ok = buf_add_str(out, "\r\n");
     if (ok && r->orcpt.type.n > 0)
-        ok = buf_add_str(out, "Original-Recipient: ") && orcpt_add_field(&r->orcpt, out) &&
-             buf_add_str(out, "\r\n");
-    ok = ok && add_final_recipient(out, r->address) &&
+        ok = add_recipient_field(out, "Original-Recipient", &r->orcpt, utf8);
+    ok = ok && add_final_recipient(out, r->address, utf8) &&
          buf_addf(out, "Action: %s\r\nStatus: %s\r\n", actions[r->action].name, status);
     if (ok && r->remote_mta.n > 0)
         ok = add_mta_field(out, "Remote-MTA", r->remote_mta);
     if (ok && (r->reply_code != 0 || r->text.n > 0))
-        ok = add_diagnostic(out, r);
+        ok = add_diagnostic(out, r, utf8);
     if (ok && r->last_attempt_unix_ms != 0)
         ok = add_date_field(out, "Last-Attempt-Date", r->last_attempt_unix_ms);
     if (ok && r->action == DSN_DELAYED && r->retry_until_unix_ms != 0)
@@ -308,16 +333,18 @@ add_recipient_fields(struct buf *out, const struct dsn_recipient *r)
 static bool
 add_status_part(struct buf *out, const struct dsn_report *report)
 {
-    bool ok = buf_add_str(out, "Content-Description: Delivery report\r\n"
-                               "Content-Type: message/delivery-status\r\n\r\n") &&
+    bool ok = buf_add_str(out, "Content-Description: Delivery report\r\n") &&
+              buf_add_str(out, report->utf8 ? "Content-Type: message/global-delivery-status\r\n"
+                                              "Content-Transfer-Encoding: 8bit\r\n\r\n"
+                                            : "Content-Type: message/delivery-status\r\n\r\n") &&
               add_mta_field(out, "Reporting-MTA", report->reporting_mta);
     if (ok && report->envid.n > 0)
-        ok = add_field(out, "Original-Envelope-Id", report->envid);
+        ok = add_field(out, "Original-Envelope-Id", report->envid, false);
     if (ok && report->gateway_id.n > 0)
-        ok = add_field(out, "X-Stagepost-Id", report->gateway_id);
+        ok = add_field(out, "X-Stagepost-Id", report->gateway_id, false);
     ok = ok && add_date_field(out, "Arrival-Date", report->arrival_unix_ms);
     for (size_t i = 0; i < report->recipient_count && ok; i++)
-        ok = add_recipient_fields(out, &report->recipients[i]);
+        ok = add_recipient_fields(out, &report->recipients[i], report->utf8);
     return ok;
 }
 
@@ -341,26 +368,37 @@ collect_header(const struct dsn_report *report, struct buf *mem)
 }
 
 static bool
-original_is_ascii(const struct dsn_report *report)
+returns_all(const struct dsn_report *report)
 {
+    size_t bytes = 0;
     for (size_t i = 0; i < report->original_pieces; i++)
-        if (!text_is_ascii(report->original[i]))
-            return false;
-    return true;
+        bytes += report->original[i].n;
+    return report->full && bytes <= DSN_RETURN_MAX;
+}
+
+/* In one piece: the encoder may not be interrupted in the middle of a line. */
+static bool
+add_whole_original(struct buf *out, const struct dsn_report *report)
+{
+    struct buf whole;
+    bool ok = true;
+    buf_init(&whole, DSN_RETURN_MAX);
+    for (size_t i = 0; i < report->original_pieces && ok; i++)
+        ok = buf_add(&whole, report->original[i]);
+    ok =
+        ok && add_encoded(out, "message/rfc822", "message/global", buf_slice(&whole), report->utf8);
+    buf_fini(&whole);
+    return ok;
 }
 
 static bool
 add_original_part(struct buf *out, const struct dsn_report *report, struct slice header)
 {
-    bool full = report->full && original_is_ascii(report);
-    if (!full)
-        return buf_add_str(out, "Content-Description: Header of your message\r\n") &&
-               add_encoded(out, "text/rfc822-headers", "message/global-headers", header);
-    bool ok = buf_add_str(out, "Content-Description: Your message\r\n"
-                               "Content-Type: message/rfc822\r\n\r\n");
-    for (size_t i = 0; i < report->original_pieces && ok; i++)
-        ok = buf_add(out, report->original[i]);
-    return ok;
+    if (returns_all(report))
+        return buf_add_str(out, "Content-Description: Your message\r\n") &&
+               add_whole_original(out, report);
+    return buf_add_str(out, "Content-Description: Header of your message\r\n") &&
+           add_encoded(out, "text/rfc822-headers", "message/global-headers", header, report->utf8);
 }
 
 /* The header of the report. */
@@ -405,9 +443,11 @@ add_header(struct buf *out, const struct dsn_report *report, struct slice origin
     return ok && buf_addf(out,
                           "Auto-Submitted: auto-replied\r\n" /* RFC 3834 5 */
                           "MIME-Version: 1.0\r\n"
-                          "Content-Type: multipart/report; report-type=delivery-status;\r\n"
+                          "%s"
+                          "Content-Type: multipart/report; report-type=%sdelivery-status;\r\n"
                           " boundary=\"%s\"\r\n\r\n",
-                          boundary);
+                          report->utf8 ? "Content-Transfer-Encoding: 8bit\r\n" : "",
+                          report->utf8 ? "global-" : "", boundary);
 }
 
 static bool

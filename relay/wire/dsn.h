@@ -1,14 +1,18 @@
 /*
  * Delivery status notifications (RFC 3464, RFC 6522, RFC 6533): a whole
- * message with CRLF line ends out of a struct. It is always 7-bit, but for a
- * UTF-8 sender in To (and a full original is passed through as it is).
+ * message with CRLF line ends out of a struct. Text for people, then the status,
+ * then the original. Which forms it has depends on the sender's address alone:
  *
- * Text for people, then message/delivery-status, then the original:
- *   full and 7-bit     message/rfc822
- *   7-bit header       text/rfc822-headers
- *   header with 8-bit  message/global-headers in quoted-printable
- * A full return of a message with 8-bit content falls back to its header:
- * message/rfc822 may not be encoded, and the report must pass any relay.
+ *                      ASCII: passes any relay    UTF-8: needs SMTPUTF8 anyway
+ *   status             delivery-status            global-delivery-status
+ *   a UTF-8 address    utf-8; j\x{FC}@a.example    utf-8; in UTF-8
+ *   original, 7-bit    message/rfc822             message/rfc822
+ *   original, 8-bit    message/global in QP       message/global, 8bit
+ *   header, 7-bit      text/rfc822-headers        text/rfc822-headers
+ *   header, 8-bit      message/global-headers     message/global-headers, 8bit
+ *                      in quoted-printable
+ *
+ * (message/rfc822 may not be encoded, message/global may: RFC 6532 3.7.)
  * Everything that a stranger wrote is sanitised; it cannot begin a line,
  * a field or a MIME part.
  */
@@ -54,7 +58,8 @@ struct dsn_report {
     /* The original as content_pieces() gives it. */
     const struct slice *original;
     size_t original_pieces;
-    bool full;            /* RET=FULL; else the header section only */
+    bool full;            /* RET=FULL; else, or above DSN_RETURN_MAX, the header section only */
+    bool utf8;            /* the sender's address is not ASCII: RFC 6533's UTF-8 forms */
     const char *boundary; /* NULL: random; else the one that is tried first, at most 40
                              octets: for tests that compare bytes */
 };

@@ -43,21 +43,26 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         .boundary = "=_fuzz",
     };
     struct slice original = SLICE("Subject: x\r\n\r\n--=_fuzz\r\n");
+    struct slice original_8bit = SLICE("Subject: \xc3\xbc\r\n\r\n--=_fuzz\r\n");
     struct buf out;
     buf_init(&out, 1 << 20);
     report.original = &original;
     report.original_pieces = 1;
     report.full = size % 3 == 0;
+    report.utf8 = size % 5 == 0;
+    if (size % 7 == 0)
+        original = original_8bit;
+    bool encoded = size % 7 == 0 && !report.utf8; /* then no delimiter is left in it */
     BUG_ON(!dsn_build(&report, &out));
     struct slice s = buf_slice(&out);
     for (size_t i = 0; i < s.n; i++) {
         unsigned char c = (unsigned char)s.p[i];
-        BUG_ON(c > 126 || (c < 32 && c != '\r' && c != '\n'));
+        BUG_ON((c > 126 && (c < 128 || !report.utf8)) || (c < 32 && c != '\r' && c != '\n'));
         BUG_ON(c == '\n' && (i == 0 || s.p[i - 1] != '\r'));
         BUG_ON(c == '\r' && (i + 1 == s.n || s.p[i + 1] != '\n'));
     }
     BUG_ON(count(s, SLICE("\nReporting-MTA:")) != 1 || count(s, SLICE("\nAction:")) != 1);
-    BUG_ON(count(s, SLICE("\r\n--=_")) != (report.full ? 5 : 4));
+    BUG_ON(count(s, SLICE("\r\n--=_")) != (report.full && !encoded ? 5 : 4));
     buf_fini(&out);
     return 0;
 }

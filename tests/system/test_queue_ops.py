@@ -114,3 +114,53 @@ def test_the_trace_of_a_bounce(gw):
 @pytest.mark.parametrize("query", ["limit=0", "limit=1000", "status=x", "after=x", "since=x", "x=y"])
 def test_wrong_parameters(gw, query):
     problem(gw.http("GET", f"/v1/messages?{query}"), 422, "invalid_fields")
+
+
+def test_queues(gw):
+    domain = "queues.example"
+    held = deferred(gw, to=f"defer@{domain}")
+    waiting = deferred(gw, to=f"defer+b@{domain}")
+    assert act(gw, held, "hold").status == 200
+
+    def row():
+        answer = gw.http("GET", f"/v1/queues/{domain}?shape=1")
+        assert answer.status == 200, answer.body
+        rows = answer.json["data"]
+        return rows[0] if len(rows) == 1 and rows[0]["inflight"] == 0 else None
+    seen = wait_until("nothing is in flight", row)
+    assert (seen["queued"], seen["deferred"], seen["held"]) == (0, 1, 1)
+    assert seen["last_response"]["code"] == 451 and seen["next_attempt_at"] and seen["oldest_at"]
+    assert len(seen["ages"]) == 10 and sum(a["count"] for a in seen["ages"]) == 2
+    whole = gw.http("GET", "/v1/queues?limit=100").json
+    assert domain in [r["domain"] for r in whole["data"]] and whole["total"]["held"] >= 1
+    assert gw.http("GET", f"/v1/queues/{domain}", key="dev2").json["data"] == []
+    for message in (held, waiting):
+        assert act(gw, message, "cancel").status == 200
+    assert gw.http("GET", f"/v1/queues/{domain}").json["data"] == []
+
+
+def test_suppressions(gw):
+    address, path = "gone@suppressed.example", "/v1/suppressions/gone@suppressed.example"
+    waiting = deferred(gw, to=["defer@suppressed.example"], cc=["fine@customer.example"])
+    put = gw.http("PUT", "/v1/suppressions/defer%40Suppressed.example", {"reason": "complaint"})
+    assert put.status == 201 and put.json["affected"] == 1
+    assert put.json["email"] == "defer@suppressed.example"
+    states = {r["email"]: r["status"] for r in gw.message(waiting)["recipients"]}
+    assert states == {"defer@suppressed.example": "suppressed", "fine@customer.example": "delivered"}
+    assert types(gw, waiting)[-1] == "delivery.suppressed"
+    assert not any(r["ndr_id"] for r in gw.message(waiting)["recipients"])
+    problem(gw.http("GET", path), 404, "not_found")
+    assert gw.http("PUT", path).status == 201
+    assert gw.http("PUT", path).status == 200
+    assert gw.message(gw.accepted(to=address))["recipients"][0]["status"] == "suppressed"
+    problem(gw.http("GET", path, key="dev2"), 404, "not_found")
+    listed = gw.http("GET", "/v1/suppressions").json["data"]
+    assert {"email": address, "reason": "manual"}.items() <= [
+        e for e in listed if e["email"] == address][0].items()
+    assert gw.http("GET", "/v1/suppressions", key="dev2").json["data"] == []
+    page = gw.http("GET", "/v1/suppressions?limit=1").json
+    rest = gw.http("GET", f"/v1/suppressions?after={page['next']}").json
+    assert page["has_more"] and len(page["data"] + rest["data"]) == len(listed)
+    assert gw.http("DELETE", path).status == 204
+    problem(gw.http("DELETE", path), 404, "not_found")
+    gw.wait_status(gw.accepted(to=address), "delivered")

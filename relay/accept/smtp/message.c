@@ -95,6 +95,7 @@ static const struct {
     [SUBMIT_SENDER] = {550, "5.7.1"},
     [SUBMIT_RECIPIENT] = {550, "5.7.1"},
     [SUBMIT_POLICY] = {550, "5.7.1"},
+    [SUBMIT_FROZEN] = {550, "5.7.1"},
     [SUBMIT_RATE] = {452, "4.7.1"},
     [SUBMIT_CONTENT] = {550, "5.6.0"},
     [SUBMIT_TOO_LARGE] = {552, "5.3.4"},

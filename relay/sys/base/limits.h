@@ -41,6 +41,7 @@ enum {
     CONFIG_ENTRIES_MAX = 10000,      /* of one list */
     CONFIG_LISTENERS_MAX = 16,       /* descriptors that each worker inherits */
     CONFIG_HASH_MIN = 50,            /* shorter ones are a setting without the hash */
+    CONFIG_PASSWORD_MAX = 512,       /* for another Redis */
     CONFIG_HASH_MAX = 384,           /* a crypt(5) hash; yescrypt has 73 characters */
 
     /* Credentials */
@@ -48,6 +49,8 @@ enum {
                                        the last of them waits about 2 s */
     CREDENTIAL_CACHE_SLOTS = 1024, /* right passwords remembered, 40 bytes each */
     CREDENTIAL_CACHE_MS = 300000,  /* libraries forget a connection after minutes, not hours */
+    CREDENTIAL_SETTLE_MS = 2000,   /* until none of them commits what was begun before */
+    CREDENTIAL_POLL_MS = 1000,     /* until all workers know what an operator changed */
     CREDENTIAL_QUOTA_MAX = 1000000000,   /* a number that Lua and we count exactly */
     CREDENTIAL_KEY_AS_PASSWORD_MIN = 20, /* characters: nothing shorter has 128 random bits */
 
@@ -99,6 +102,8 @@ enum {
     VERDICT_RECORD_MAX = 2048,      /* a verdict as the queue keeps it */
     CLIENT_KEPT_BYTES = 16 << 10,   /* of output memory while idle */
     DIAL_TOTAL_MS = 600000,         /* then no further address is tried in this attempt */
+    DIAL_STAGGER_MS = 250,          /* then the host's next address too (RFC 8305 5) */
+    DIAL_RACES_MAX = 100,           /* second connections of one worker: descriptors */
     CLIENT_CONNECT_MS = 30000,      /* per address; longer ones are of no use to anybody */
     CLIENT_TLS_MS = 120000,         /* for the handshake */
     CLIENT_COMMAND_MAX = 4096,      /* MAIL and RCPT: an address, ENVID, ORCPT in xtext */
@@ -174,6 +179,8 @@ enum {
     DSN_DIAGNOSTIC_MAX = 2048,            /* of a remote's text, for each recipient of a report */
     NDR_DELAY_ASKED_MS = 4 * 3600 * 1000, /* NOTIFY=DELAY, and the configuration names no time:
                                              RFC 3461 leaves it to us */
+    DSN_RETURN_MAX = 10 << 20,            /* of an original returned whole, which encoded may be
+                                             three times as long; above it, its header */
 
     /* Queue */
     QUEUE_CHUNK_BYTES = 256 << 10, /* one write of a body; larger ones stall Redis */
@@ -193,6 +200,9 @@ enum {
     QUEUE_SCAN_PAGE = 128,                 /* entries of the schedule read at once */
     QUEUE_SCANS_MAX = 8,                   /* partitions read at once */
     QUEUE_NOTICES_IN_MEMORY_MAX = 16,      /* each holds a whole original message */
+    QUEUE_GATHER_MS = 5000,                /* most deliveries of a message end within that */
+    QUEUE_GATHER_FEW = 16,                 /* so many reports of one message are no flood */
+    QUEUE_GATHERING_MAX = 10000,           /* messages; what comes then does not wait */
     QUEUE_TOMBSTONE_TTL_S = 86400,         /* a cancelled commit cannot be under way for longer */
     QUEUE_CRASHES_MAX = 3,                 /* then the delivery is held as poison */
     QUEUE_TRIM_BATCH = 32,                 /* history entries dropped in one call */
@@ -217,7 +227,10 @@ enum {
         24 << 20, /* what one answer may hold: six messages of the largest size */
 
     /* Allowances */
-    QUEUE_SEEN_RECIPIENTS_MAX = 100000, /* of one credential: 10 MB; the oldest are forgotten */
+    QUEUE_REGISTRY_VALUE_MAX = 64 << 10, /* one record of an operator: 1000 senders */
+    QUEUE_REGISTRY_ENTRIES_MAX = 2000,   /* of one kind: every worker has them in memory, and
+                                            one reply brings them */
+    QUEUE_SEEN_RECIPIENTS_MAX = 100000,  /* of one credential: 10 MB; the oldest are forgotten */
 
     /* DNS */
     DNS_RECORDS_MAX = 512,         /* kept of one answer; no honest MX or TXT set comes near */
@@ -255,8 +268,9 @@ enum {
     STREAM_CLOSE_DISCARD_MAX = 1 << 20, /* read and dropped meanwhile, so that our last reply
                                            is not destroyed by a reset */
     LISTEN_BACKLOG = 1024,
-    LISTEN_ACCEPTS_PER_TURN = 32, /* established connections have their turn as well */
-    LISTEN_FULL_RETRY_MS = 100,   /* out of descriptors: connections wait in the backlog */
+    LISTEN_ACCEPTS_PER_TURN = 32,     /* established connections have their turn as well */
+    LISTEN_RESERVED_DESCRIPTORS = 64, /* or a quarter of the limit: not for connections to us */
+    LISTEN_FULL_RETRY_MS = 100,       /* out of descriptors: connections wait in the backlog */
     /* PROXY protocol */
     PROXY_HEADER_MAX = 1024, /* addresses are 52 octets; proxies add names, ids and TLS facts */
     PROXY_HEADER_TIMEOUT_MS = 5000, /* proxies send it at once; RFC 5321's clients wait for 5 min */
@@ -317,6 +331,13 @@ enum {
     CHECKER_CONNECTIONS_MAX = 256,   /* lanes of the workers of one machine, twice */
     CHECK_PTR_NAMES_MAX = 4,         /* names of one address that are looked up */
     CHECK_DOMAIN_IPS_MAX = 16,       /* of one command line */
+
+    /* Commands that ask a running gateway */
+    CLI_TIMEOUT_MS = 60000,      /* for one request and its answer */
+    CLI_PATIENCE_MS = 20000,     /* while a gateway is started anew: Redis needs some seconds */
+    CLI_ANSWER_MAX = 72 << 20,   /* a message of MESSAGE_BYTES_MAX as it is stored */
+    CLI_TABLE_CELLS_MAX = 20000, /* of one table: a hundred rows of an answer, many times */
+    CLI_CELL_MAX = 200,          /* bytes shown of one text: a reply's first line */
 };
 
 /* Recipients of a credential are remembered for 90 days. */

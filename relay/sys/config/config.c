@@ -9,6 +9,7 @@
 #include <openssl/crypto.h>
 
 #include "relay/sys/base/bug.h"
+#include "relay/sys/config/credential_record.h"
 #include "relay/sys/config/material.h"
 
 /* The snapshot is one JSON object. The tables below name each member once, for
@@ -37,10 +38,14 @@ static const struct member CONFIG_MEMBERS[] = {
     MEMBER(config, tls_cert_pem, KIND_STR),
     MEMBER(config, tls_key_pem, KIND_STR),
     MEMBER(config, tls_ca_path, KIND_STR),
-    MEMBER(config, admin_key_sha256, KIND_STR),
-    MEMBER(config, admin_key_sha256_old, KIND_STR),
+    MEMBER(config, admin_key_sha256[0], KIND_STR),
+    MEMBER(config, admin_key_sha256[1], KIND_STR),
     MEMBER(config, redis, KIND_STR),
     MEMBER(config, redis_embedded, KIND_BOOL),
+    MEMBER(config, redis_user, KIND_STR),
+    MEMBER(config, redis_password, KIND_STR),
+    MEMBER(config, redis_tls, KIND_BOOL),
+    MEMBER(config, redis_ca_path, KIND_STR),
     MEMBER(config, redis_links, KIND_UNSIGNED),
     MEMBER(config, lease_ms, KIND_U64),
     MEMBER(config, history_bytes, KIND_U64),
@@ -49,6 +54,7 @@ static const struct member CONFIG_MEMBERS[] = {
     MEMBER(config, commit_unknown_timeout_ms, KIND_U64),
     MEMBER(config, message_bytes_max, KIND_U64),
     MEMBER(config, dns_forward, KIND_STR),
+    MEMBER(config, dns_trust_anchor, KIND_STR),
     MEMBER(config, mx_port, KIND_U16),
     MEMBER(config, loopback_only, KIND_BOOL),
     MEMBER(config, site_connections_max, KIND_UNSIGNED),
@@ -82,6 +88,7 @@ static const struct member CREDENTIAL_MEMBERS[] = {
     MEMBER(config_credential, daily, KIND_UNSIGNED),
     MEMBER(config_credential, new_recipients, KIND_UNSIGNED),
     MEMBER(config_credential, expires_unix_ms, KIND_U64),
+    MEMBER(config_credential, frozen, KIND_BOOL),
 };
 
 static const struct member DKIM_KEY_MEMBERS[] = {
@@ -157,19 +164,23 @@ listeners_to_json(const struct config *c)
     return a;
 }
 
+json_t *
+config_credential_to_json(const struct config_credential *cr)
+{
+    json_t *o = object_of(CREDENTIAL_MEMBERS, ARRAY_LEN(CREDENTIAL_MEMBERS), cr);
+    json_object_set_new(o, "class", json_integer(cr->klass));
+    json_object_set_new(o, "senders", strings_to_json(cr->senders, cr->sender_count));
+    json_object_set_new(o, "networks", strings_to_json(cr->networks, cr->network_count));
+    json_object_set_new(o, "recipients", strings_to_json(cr->recipients, cr->recipient_count));
+    return o;
+}
+
 static json_t *
 credentials_to_json(const struct config *c, enum config_reader reader)
 {
     json_t *a = json_array();
-    for (unsigned i = 0; reader != CONFIG_READER_SIGNER && i < c->credential_count; i++) {
-        const struct config_credential *cr = &c->credentials[i];
-        json_t *o = object_of(CREDENTIAL_MEMBERS, ARRAY_LEN(CREDENTIAL_MEMBERS), cr);
-        json_object_set_new(o, "class", json_integer(cr->klass));
-        json_object_set_new(o, "senders", strings_to_json(cr->senders, cr->sender_count));
-        json_object_set_new(o, "networks", strings_to_json(cr->networks, cr->network_count));
-        json_object_set_new(o, "recipients", strings_to_json(cr->recipients, cr->recipient_count));
-        json_array_append_new(a, o);
-    }
+    for (unsigned i = 0; reader != CONFIG_READER_SIGNER && i < c->credential_count; i++)
+        json_array_append_new(a, config_credential_to_json(&c->credentials[i]));
     return a;
 }
 
@@ -198,6 +209,8 @@ int
 config_write_snapshot(const struct config *c, enum config_reader reader, int fd, struct err *err)
 {
     json_t *root = config_to_json(c, reader);
+    if (reader != CONFIG_READER_WORKER)
+        json_object_set_new(root, "redis_password", json_string(""));
     int rc = material_add(root, c, reader, err);
     if (rc == 0 && json_dumpfd(root, fd, JSON_COMPACT) != 0)
         rc = err_set_errno(err, ERR_IO, "configuration snapshot");
@@ -379,6 +392,21 @@ config_read_snapshot(int fd, struct err *err)
         return NULL;             /* NOLINT(clang-analyzer-unix.Malloc) */
     }
     return &s->config;
+}
+
+const struct config *
+config_read_credentials(json_t *array, struct err *err)
+{
+    struct config_generation *s = calloc(1, sizeof *s);
+    BUG_ON(s == NULL);
+    s->holders = 1;
+    s->config.memory = s;
+    s->json = json_pack("{s:o}", "credentials", array);
+    BUG_ON(s->json == NULL);
+    if (read_credentials(s, err) == 0)
+        return &s->config;
+    config_free(&s->config);
+    return NULL; /* NOLINT(clang-analyzer-unix.Malloc) */
 }
 
 static void

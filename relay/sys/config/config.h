@@ -50,6 +50,7 @@ struct config_credential {
     unsigned daily;          /* recipients in a day, UTC */
     unsigned new_recipients; /* first-time recipients in a day */
     uint64_t expires_unix_ms;
+    bool frozen; /* by an operator: nothing is taken from it */
 };
 
 struct config_dkim_key {
@@ -102,12 +103,14 @@ struct config {
     const char *tls_cert_pem, *tls_key_pem; /* their contents; in a worker's snapshot only */
     const char *tls_ca_path;                /* development CA, "" when there is none */
 
-    /* Operators' key for HTTP, and the one before; SHA-256 as of a credential, ""
-     * for none. */
-    const char *admin_key_sha256, *admin_key_sha256_old;
+    /* Operators' keys for HTTP, SHA-256 as of a credential; "": none. */
+    const char *admin_key_sha256[2];
 
-    const char *redis;   /* net_address_parse(): "unix:/path" or "ip:port" */
-    bool redis_embedded; /* we start and stop it ourselves */
+    const char *redis;                       /* net_address_parse(): "unix:/path" or "ip:port" */
+    bool redis_embedded;                     /* we start and stop it ourselves */
+    const char *redis_user, *redis_password; /* "": no AUTH; never logged */
+    bool redis_tls;
+    const char *redis_ca_path;
     unsigned redis_links;
     uint64_t lease_ms;
     uint64_t history_bytes, history_age_ms;
@@ -127,6 +130,7 @@ struct config {
     const char *checker_socket; /* unix socket path; "": none, nothing asks it */
 
     const char *dns_forward;       /* "127.0.0.1@1053"; "" for full recursion */
+    const char *dns_trust_anchor;  /* file; "": answers are not validated (DNSSEC) */
     uint16_t mx_port;              /* 25; development: the sandbox's */
     bool loopback_only;            /* development: nothing leaves the machine */
     unsigned site_connections_max; /* to one site, per worker */

@@ -28,7 +28,7 @@ const struct config_key CONFIG_KEYS[] = {
     {"", "hostname", VALUE_NAME, NULL, .offset = CONF(hostname), .example = "mail.example.org",
      .help = "Our name, said in EHLO and written into Received and reports. It should resolve to "
              "the address that we send from, and that address back to it."},
-    {"", "state", VALUE_PATH, "/var/lib/stagepost", .least = 1, .most = 80,
+    {"", "state", VALUE_PATH, CONFIG_DEFAULT_STATE, .least = 1, .most = 80,
      .offset = CONF(state_dir),
      .help = "Directory of the queue's data, locks and sockets; one for each gateway. Made when "
              "it is missing."},
@@ -42,6 +42,10 @@ const struct config_key CONFIG_KEYS[] = {
      .help = "Worker processes; the number of processor cores is a good one."},
     {"", "signers", VALUE_NUMBER, "1", .least = 1, .most = PROCESSES_MAX, .offset = ROOT(signers),
      .help = "Processes that hold the DKIM keys and sign; half as many as workers."},
+    {"", "sendmail_credential", VALUE_TEXT, "", .most = 255, .flags = KEY_RELOADABLE,
+     .offset = ROOT(sendmail_credential),
+     .help = "User name of the credential under whose policy `stagepost sendmail` and `send` hand "
+             "in mail of this machine, unless they are told another."},
     {"", "egress", VALUE_IPS, "[ ]", .most = EGRESS_MAX, .flags = KEY_RELOADABLE,
      .offset = ROOT(egress),
      .help = "The public IP addresses that mail leaves from; behind NAT they cannot be guessed. "
@@ -136,15 +140,22 @@ const struct config_key CONFIG_KEYS[] = {
     {"http", "admin_key_hash", VALUE_SHA256, "", .flags = KEY_RELOADABLE,
      .offset = CONF(admin_key_sha256),
      .help = "SHA-256 of a key for operators, made as key_hash of a credential: it sees and steers "
-             "all tenants, over http and https as over the control socket."},
-    {"http", "admin_key_hash_old", VALUE_SHA256, "", .flags = KEY_RELOADABLE,
-     .offset = CONF(admin_key_sha256_old),
-     .help = "The one before, good as well while its users change over."},
+             "all tenants, over http and https as over the control socket. Or an array of two."},
 
     {"queue", "redis", VALUE_REDIS, "embedded", .offset = CONF(redis),
      .help = "\"embedded\": a redis-server of our own below the state directory; or the address "
              "of another, \"unix:/run/redis.sock\" or \"192.0.2.1:6379\", which must keep what it "
              "acknowledges (appendonly yes, appendfsync always, noeviction)."},
+    {"queue", "redis_user", VALUE_TEXT, "", .least = 1, .most = 255, .offset = CONF(redis_user),
+     .help = "User of that other Redis (ACL); without it the password alone is sent."},
+    {"queue", "redis_password_file", VALUE_FILE, "", .flags = KEY_SECRET_FILE,
+     .offset = ROOT(redis_password_file),
+     .help = "File with the password for it on its first line."},
+    {"queue", "redis_tls", VALUE_SWITCH, "false", .offset = CONF(redis_tls),
+     .help = "TLS to that other Redis, whose certificate must name the IP address."},
+    {"queue", "redis_ca", VALUE_FILE, "", .offset = CONF(redis_ca_path),
+     .help = "Certificates of the authorities that may have signed it; without it, the system's "
+             "(/etc/ssl/certs/ca-certificates.crt)."},
     {"queue", "links", VALUE_NUMBER, "4", .least = 1, .most = 16, .offset = CONF(redis_links),
      .help = "Connections of each worker to Redis."},
     {"queue", "lease", VALUE_DURATION, "4s", .least = SECOND, .most = MINUTE,
@@ -168,6 +179,12 @@ const struct config_key CONFIG_KEYS[] = {
     {"dns", "forward", VALUE_SERVER, "", .offset = ROOT(dns_forward),
      .help = "A DNS server that is asked for everything, as \"192.0.2.53:53\"; without it names "
              "are resolved from the root servers down."},
+
+    {"dns", "trust_anchor", VALUE_FILE, "", .offset = CONF(dns_trust_anchor),
+     .help =
+         "The root's public key, by which answers are validated (DNSSEC). Without it: " DNS_ROOT_KEY
+         " (of dns-root-data) where it is there, and with `forward` nothing, since that server "
+         "may not pass on what it takes."},
 
     {"retry", "first", VALUE_DURATION, "1m", .least = SECOND, .most = DAY, .flags = KEY_RELOADABLE,
      .offset = CONF(retry.first_ms), .help = "Pause after the first failed attempt."},

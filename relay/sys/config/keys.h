@@ -5,6 +5,7 @@
 #ifndef STAGEPOST_CONFIG_KEYS_H
 #define STAGEPOST_CONFIG_KEYS_H
 
+#include "relay/sys/base/arena.h"
 #include "relay/sys/base/buf.h"
 #include "relay/sys/config/config.h"
 
@@ -37,6 +38,8 @@ enum config_key_flags {
     KEY_SECRET_FILE = 1, /* nobody but owner and group may read the file */
     KEY_RELOADABLE = 2,  /* a reload takes a new value */
 };
+
+#define CONFIG_DEFAULT_STATE "/var/lib/stagepost"
 
 struct config_list {
     void *items; /* of the section's element_bytes each */
@@ -94,12 +97,16 @@ struct config_draft {
     const char *user, *signer_user; /* names; for root only */
     unsigned on_uncertain;          /* 0 retry, 1 hold */
     const char *dns_forward;
+    const char *sendmail_credential; /* of commands on this machine, not of the gateway */
+    const char *redis_password_file;
     struct config_list listeners, domains, credentials;
     struct config_list egress; /* of const char * */
 };
 
 /* Types that are written as an array. */
 bool config_type_is_array(enum config_type type);
+
+#define DNS_ROOT_KEY "/usr/share/dns/root.key"
 
 extern const struct config_key CONFIG_KEYS[];
 extern const size_t CONFIG_KEY_COUNT;
@@ -112,6 +119,13 @@ bool config_type_is_array(enum config_type type);
 const struct config_key *config_key_find(const char *section, struct slice name);
 /* The section at PARENT.NAME (NAME, when the parent is ""). */
 const struct config_section *config_section_find(const char *parent, struct slice name);
+
+enum { CONFIG_WHY_MAX = 384 };
+/* A value of a key that comes by another way than the file, such as a request: by
+ * the same rules, to `at`; for a list, one entry of it (const char *). The arena
+ * needs room for the text. False: `why` says what is wrong. */
+bool config_value_read(const struct config_key *k, struct slice text, struct arena *arena, void *at,
+                       char why[CONFIG_WHY_MAX]);
 
 /* "from 10s to 1d", "1 to 32", "smtp, smtps or http"; "" when anything goes. */
 void config_key_range(const struct config_key *k, struct buf *out);

@@ -47,7 +47,7 @@ struct worker {
     const struct config *in_force, *next;
     struct config_follower follower;
     struct loop *loop;
-    struct tls_context *tls_server, *tls_client, *tls_next;
+    struct tls_context *tls_server, *tls_client, *tls_redis, *tls_next;
     struct resolver *resolver;
     struct signer_client *signers;
     struct checker_client *checker;
@@ -93,6 +93,7 @@ drain_polls(struct timer *t)
         return;
     }
     LOG(LOG_INFO, "worker.drained", LF_B("complete", !busy));
+    credentials_close(w->credentials);
     if (busy) /* what is left belongs to the next owner: leave as if killed */
         _exit(0);
     w->closing.done = queue_closed;
@@ -229,7 +230,10 @@ ready_polls(struct timer *t)
         return;
     }
     LOG0(LOG_INFO, "worker.ready");
-    if (!control_send(CHILD_FD_CONTROL, SLICE(CONTROL_READY "\n"), -1))
+    char line[CONTROL_LINE_MAX];
+    int n = snprintf(line, sizeof line, CONTROL_DATASET "%s\n" CONTROL_READY "\n",
+                     queue_dataset(w->queue));
+    if (!control_send(CHILD_FD_CONTROL, slice_from(line, (size_t)n), -1))
         LOG0(LOG_WARN, "worker.control-lost");
 }
 
@@ -242,9 +246,12 @@ open_network(struct worker *w, struct err *err)
     struct resolver_config dns = {
         .forward = c->dns_forward[0] != '\0' ? c->dns_forward : NULL,
         .no_special_zones = c->development,
+        .trust_anchor_file = c->dns_trust_anchor[0] != '\0' ? c->dns_trust_anchor : NULL,
     };
     w->tls_server = tls_server_from_text(c->tls_cert_pem, c->tls_key_pem, err);
     w->tls_client = tls_client_opportunistic_new(err);
+    if (c->redis_tls && (w->tls_redis = tls_client_verifying_new(c->redis_ca_path, err)) == NULL)
+        return -1;
     w->resolver = resolver_new(w->loop, &dns, err);
     if (w->tls_server == NULL || w->tls_client == NULL || w->resolver == NULL)
         return -1;
@@ -259,6 +266,10 @@ open_queue(struct worker *w, struct err *err)
 {
     const struct config *c = &w->config;
     struct queue_config q = {
+        .dataset = w->cfg->dataset,
+        .redis_user = c->redis_user,
+        .redis_password = c->redis_password,
+        .redis_tls = w->tls_redis,
         .links = c->redis_links,
         .lease_ms = c->lease_ms,
         .history_bytes = c->history_bytes,
@@ -324,6 +335,7 @@ worker_fini(struct worker *w)
     resolver_free(w->resolver);
     tls_context_free(w->tls_server);
     tls_context_free(w->tls_client);
+    tls_context_free(w->tls_redis);
     forget_reload(&w->follower);
     if (w->in_force != w->cfg->config)
         config_free(w->in_force);

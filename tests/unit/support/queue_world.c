@@ -101,7 +101,8 @@ worker_configure(struct world *w, struct worker *k)
                                    .commit_timeout_ms = 5000,
                                    .unknown_timeout_ms = 10000,
                                    .idempotency_ttl_ms = 86400000,
-                                   .jobs_in_memory_max = 1000};
+                                   .jobs_in_memory_max = 1000,
+                                   .no_gathering = true};
     snprintf(k->cfg.redis.path, sizeof k->cfg.redis.path, "%s", w->redis.socket);
     random_bytes(k->cfg.owner, sizeof k->cfg.owner);
 }

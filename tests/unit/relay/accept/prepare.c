@@ -113,6 +113,23 @@ present_fields_stay(void **state)
 }
 
 static void
+empty_fields_are_written_anew(void **state)
+{
+    (void)state;
+    struct fixture f;
+    fixture_init(&f, SLICE("Date: \r\nMessage-ID:\r\nFrom: a@b.example\r\n\r\n"));
+    assert_int_equal(run(&f), PARSE_OK);
+    struct slice head = blob_slice(f.out.content.head);
+    size_t at = slice_find_slice(head, SLICE("Date: Mon"));
+    assert_true(at < head.n);
+    assert_slice(slice_skip(head, at),
+                 "Date: Mon, 23 Nov 2026 02:46:51 +0000\r\n"
+                 "Message-ID: <01890a5d-ac96-774b-bcce-b302099a8057@b.example>\r\n"
+                 "From: a@b.example\r\n\r\n");
+    fixture_fini(&f);
+}
+
+static void
 empty_message_id_is_replaced(void **state)
 {
     (void)state;
@@ -420,6 +437,7 @@ main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(golden_head_and_borrowed_body),
         cmocka_unit_test(present_fields_stay),
+        cmocka_unit_test(empty_fields_are_written_anew),
         cmocka_unit_test(empty_message_id_is_replaced),
         cmocka_unit_test(control_fields_are_taken_out),
         cmocka_unit_test(all_senders_are_named),

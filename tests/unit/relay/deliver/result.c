@@ -169,7 +169,9 @@ test_no_sender_no_delay(void **state)
             b.envelope.reverse_path = SLICE("sender@example.org");
         clock_sched_set_offset_ms(HOUR_MS);
         assert_false(attempt(&b, OUTCOME_TEMP, NULL)->delay_told);
+        assert_true(slice_find_slice(buf_slice(&b.event), SLICE("double_bounce")) == b.event.len);
         assert_false(attempt(&b, OUTCOME_PERM, NULL)->notice_owed);
+        assert_true(slice_find_slice(buf_slice(&b.event), SLICE("double_bounce")) < b.event.len);
         bench_fini(&b);
     }
 }

@@ -103,6 +103,28 @@ test_report_counts(void **state)
     buf_fini(&b);
 }
 
+/* LOP-02: what nobody else will hear of is counted. */
+static void
+test_double_bounce(void **state)
+{
+    const struct slice to[] = {SLICE("a@b"), SLICE("c@b")};
+    struct verdict v = {.code = 550};
+    struct event_set set = set_of(EVENT_BOUNCED, &v, to, 2);
+    struct buf b;
+    (void)state;
+    uint64_t before = metrics_total(METRIC_DOUBLE_BOUNCES);
+    buf_init(&b, 4096);
+    assert_true(event_add(&b, &set));
+    event_report(SLICE("1-1"), buf_slice(&b));
+    assert_int_equal(metrics_total(METRIC_DOUBLE_BOUNCES) - before, 0);
+    buf_clear(&b);
+    set.double_bounce = true;
+    assert_true(event_add(&b, &set));
+    event_report(SLICE("1-2"), buf_slice(&b));
+    assert_int_equal(metrics_total(METRIC_DOUBLE_BOUNCES) - before, 2);
+    buf_fini(&b);
+}
+
 /* What is not ours is told, never a crash. */
 static void
 test_report_of_anything(void **state)
@@ -130,6 +152,7 @@ main(void)
         cmocka_unit_test(test_record),
         cmocka_unit_test(test_what_does_not_fit_is_left_out_whole),
         cmocka_unit_test(test_report_counts),
+        cmocka_unit_test(test_double_bounce),
         cmocka_unit_test(test_report_of_anything),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -46,6 +46,12 @@ static const struct slice utf8_original[] = {
             "e \r\n\r\nk\xc3\xbchl\r\n"),
 };
 
+/* Only the body has 8-bit, and no charset that is known here. */
+static const struct slice latin_original[] = {
+    LITERAL("From: Shop <shop@example.com>\r\nSubject: Order 18\r\n\r\n"),
+    LITERAL("k\xfchl = 50 %\r\n--=_golden\r\n.\r\n"),
+};
+
 static const struct slice hostile_original[] = {
     LITERAL("Subject: x\r\nMessage-ID: <a b>\r\n\r\n--=_golden\r\nContent-Type: text/html\r\n\r\n"
             "<b>--=_golden--</b>\r\n"),
@@ -125,12 +131,18 @@ static const struct dsn_recipient literal[] = {
 };
 
 #define ORIGINAL(o) .original = (o), .original_pieces = ARRAY_LEN(o)
+#define UTF8_SENDER .to = LITERAL("j\xc3\xbcrgen@example.com"), .utf8 = true
 #define RECIPIENTS(r) .recipients = (r), .recipient_count = ARRAY_LEN(r)
 
 static const struct {
     const char *name;
     struct dsn_report r;
 } goldens[] = {
+    {"utf8-headers", {RECIPIENTS(utf8), ORIGINAL(utf8_original)}},
+    {"utf8-sender", {RECIPIENTS(utf8), ORIGINAL(utf8_original), UTF8_SENDER}},
+    {"utf8-sender-full", {RECIPIENTS(utf8), ORIGINAL(utf8_original), UTF8_SENDER, .full = true}},
+    {"utf8-sender-7bit", {RECIPIENTS(failed), ORIGINAL(plain_original), UTF8_SENDER}},
+    {"8bit-full", {RECIPIENTS(failed), ORIGINAL(latin_original), .full = true}},
     {"failed", {RECIPIENTS(failed), ORIGINAL(plain_original), .envid = LITERAL("env 17")}},
     {"failed-full", {RECIPIENTS(failed), ORIGINAL(plain_original), .full = true}},
     {"delayed", {RECIPIENTS(delayed), ORIGINAL(plain_original)}},
@@ -152,7 +164,8 @@ complete(struct dsn_report r)
 {
     r.reporting_mta = SLICE("gate.example.com");
     r.from = SLICE("mailer-daemon@example.com");
-    r.to = SLICE("shop@example.com");
+    if (r.to.n == 0)
+        r.to = SLICE("shop@example.com");
     r.message_id = SLICE("report-1@gate.example.com");
     r.gateway_id = SLICE("0190b5c6-0000-7000-8000-000000000011");
     r.date_unix_ms = noon;
@@ -185,12 +198,12 @@ compare_golden(const char *path, struct slice text)
 
 /* SMG-14, DSN-03: what must hold for every report. */
 static void
-check_shape(struct slice text)
+check_shape(struct slice text, bool with_utf8)
 {
     size_t line = 0;
     for (size_t i = 0; i < text.n; i++) {
         unsigned char c = (unsigned char)text.p[i];
-        assert_true(c == '\r' || c == '\n' || (c >= 32 && c <= 126));
+        assert_true(c == '\r' || c == '\n' || (c >= 32 && c <= 126) || (with_utf8 && c >= 128));
         if (c == '\n')
             assert_true(i > 0 && text.p[i - 1] == '\r');
         if (c == '\r')
@@ -217,7 +230,7 @@ test_golden(void **state)
         struct dsn_report r = complete(goldens[i].r);
         buf_init(&out, OUT_MAX);
         assert_true(dsn_build(&r, &out));
-        check_shape(buf_slice(&out));
+        check_shape(buf_slice(&out), r.utf8);
         (void)snprintf(path, sizeof(path), "tests/unit/relay/wire/golden/%s.eml", goldens[i].name);
         if (getenv("WRITE_GOLDEN") != NULL)
             write_golden(path, buf_slice(&out));
@@ -251,13 +264,59 @@ test_boundary_in_the_original(void **state)
     r.full = true;
     buf_init(&out, OUT_MAX);
     assert_true(dsn_build(&r, &out));
-    check_shape(buf_slice(&out));
+    check_shape(buf_slice(&out), r.utf8);
     assert_int_equal(count(buf_slice(&out), SLICE("boundary=\"=_golden\"")), 0);
     assert_int_equal(count(buf_slice(&out), SLICE("--=_golden")), 2);
     assert_int_equal(count(buf_slice(&out), SLICE("--=_report_")), 4);
     /* Its Message-ID is none. */
     assert_int_equal(count(buf_slice(&out), SLICE("In-Reply-To")), 0);
     buf_fini(&out);
+}
+
+/* LOP-08: nor does it matter who writes the boundary. */
+static void
+test_boundary_in_the_reply(void **state)
+{
+    struct dsn_recipient one = failed[0];
+    struct buf out;
+    (void)state;
+    one.text = SLICE("refused\n--=_golden\nContent-Type: text/html\n\n<b>\n--=_golden--");
+    struct dsn_report r = complete((struct dsn_report){ORIGINAL(plain_original)});
+    r.recipients = &one;
+    r.recipient_count = 1;
+    buf_init(&out, OUT_MAX);
+    assert_true(dsn_build(&r, &out));
+    check_shape(buf_slice(&out), false);
+    assert_int_equal(count(buf_slice(&out), SLICE("\r\n--=_golden")), 0);
+    assert_int_equal(count(buf_slice(&out), SLICE("\r\n--=_report_")), 4);
+    buf_fini(&out);
+}
+
+/* LOP-07: what is too large to be returned whole is returned as its header. */
+static void
+test_large_original(void **state)
+{
+    char *body = malloc(DSN_RETURN_MAX);
+    (void)state;
+    assert_non_null(body);
+    memset(body, 'x', DSN_RETURN_MAX);
+    for (size_t i = 78; i + 1 < DSN_RETURN_MAX; i += 80)
+        memcpy(body + i, "\r\n", 2);
+    for (unsigned over = 0; over < 2; over++) {
+        struct slice head = SLICE("Subject: large\r\n\r\n"), pieces[2];
+        struct buf out;
+        pieces[0] = head;
+        pieces[1] = slice_from(body, DSN_RETURN_MAX - head.n + over);
+        struct dsn_report r = complete((struct dsn_report){RECIPIENTS(failed), .full = true});
+        r.original = pieces;
+        r.original_pieces = 2;
+        buf_init(&out, 2 * DSN_RETURN_MAX);
+        assert_true(dsn_build(&r, &out));
+        assert_int_equal(count(buf_slice(&out), SLICE("Content-Type: message/rfc822")), !over);
+        assert_int_equal(count(buf_slice(&out), SLICE("Subject: large")), 1);
+        buf_fini(&out);
+    }
+    free(body);
 }
 
 /* DSN-01: 500 recipients; and nothing is left when it does not fit. */
@@ -274,7 +333,7 @@ test_many_recipients(void **state)
     r.recipient_count = ARRAY_LEN(many);
     buf_init(&out, OUT_MAX);
     assert_true(dsn_build(&r, &out));
-    check_shape(buf_slice(&out));
+    check_shape(buf_slice(&out), r.utf8);
     assert_int_equal(count(buf_slice(&out), SLICE("\r\nFinal-Recipient: rfc822; user@")), 500);
     buf_fini(&out);
     for (size_t max = 0; max < 3000; max += 13) {
@@ -303,7 +362,7 @@ test_long_diagnostics(void **state)
         r.recipient_count = 1;
         buf_init(&out, OUT_MAX);
         assert_true(dsn_build(&r, &out));
-        check_shape(buf_slice(&out));
+        check_shape(buf_slice(&out), r.utf8);
         assert_true(buf_slice(&out).n < 2 * DSN_DIAGNOSTIC_MAX + 3000);
         buf_fini(&out);
     }
@@ -324,7 +383,7 @@ test_endless_header(void **state)
     r.original = &piece;
     r.original_pieces = 1;
     assert_true(dsn_build(&r, &out));
-    check_shape(buf_slice(&out));
+    check_shape(buf_slice(&out), r.utf8);
     assert_true(buf_slice(&out).n < HEADER_SECTION_MAX + 3000);
     buf_fini(&text);
     buf_fini(&out);
@@ -336,7 +395,8 @@ main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_golden),          cmocka_unit_test(test_boundary_in_the_original),
         cmocka_unit_test(test_many_recipients), cmocka_unit_test(test_long_diagnostics),
-        cmocka_unit_test(test_endless_header),
+        cmocka_unit_test(test_endless_header),  cmocka_unit_test(test_boundary_in_the_reply),
+        cmocka_unit_test(test_large_original),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -294,7 +294,7 @@ line_rules_are_those_of_data(void **state)
     };
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++)
         for (size_t at = 1; at < rows[i].text.n; at++) {
-            char first[32], second[32];
+            char first[48], second[48];
             snprintf(first, sizeof first, "BDAT %zu\r\n", at);
             snprintf(second, sizeof second, "BDAT %zu LAST\r\n", rows[i].text.n - at);
             bool early = false; /* the first chunk has the fault */
