@@ -38,9 +38,9 @@ is_operator(struct http_request *r)
     struct slice key;
     if (!r->admin && bearer_key(r, &key)) {
         api_key_digest(key, hex);
-        bool now = api_key_is(c->admin_key_sha256, hex);
-        bool before = api_key_is(c->admin_key_sha256_old, hex);
-        r->admin = now || before;
+        bool one = api_key_is(c->admin_key_sha256[0], hex);
+        bool other = api_key_is(c->admin_key_sha256[1], hex);
+        r->admin = one || other;
     }
     return r->admin;
 }

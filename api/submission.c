@@ -20,6 +20,7 @@ static const struct {
     [SUBMIT_ACCEPTED] = {202, NULL, 0, NULL},
     [SUBMIT_REPLAYED] = {202, NULL, 0, NULL},
     [SUBMIT_SENDER] = {403, "sender_not_owned", 0, NULL},
+    [SUBMIT_POLICY] = {403, "policy", 0, NULL},
     [SUBMIT_RECIPIENT] = {403, "recipient_not_allowed", 0, NULL},
     [SUBMIT_FROZEN] = {403, "credential_frozen", 0, NULL},
     [SUBMIT_RATE] = {429, "rate_limited", 0, NULL},

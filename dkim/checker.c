@@ -173,13 +173,13 @@ on_control(void *owner, int fd)
         loop_stop(k->loop);
 }
 
-/* The address space of a sanitizer is larger than any limit. */
+/* The address space of a sanitizer is larger than any limit. The size of files is not
+ * limited: the log may be one, and a line in it would end the process. */
 static void
 limit_process(void)
 {
     const struct rlimit none = {0, 0};
     setrlimit(RLIMIT_CORE, &none);
-    setrlimit(RLIMIT_FSIZE, &none);
 #ifndef __SANITIZE_ADDRESS__
     const struct rlimit memory = {CHECKER_MEMORY_BYTES, CHECKER_MEMORY_BYTES};
     setrlimit(RLIMIT_AS, &memory);

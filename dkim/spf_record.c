@@ -178,22 +178,30 @@ read_exists(struct reading *r, struct term *t)
     return true;
 }
 
-/* libspf2 refuses a prefix of 0 bits, which says that the whole world may send. */
+/* libspf2 refuses a prefix of 0 bits, which says that the whole world may send. Of
+ * `a` it is what `exists` asks; for IPv6 the first bit is 0 in all addresses that
+ * there are (2000::/3), so that one bit says the same. */
 static bool
 read_hosts(struct reading *r, struct term *t)
 {
     char name[ADDRESS_DOMAIN_MAX + 1], with_bits[sizeof name + 16];
-    int bits = r->macros.mail->ipv6 ? t->bits6 : t->bits4;
-    if (!read_domain(r, t, name) || bits == 0)
+    bool ipv6 = r->macros.mail->ipv6, is_a = slice_eq_nocase(t->name, SLICE("a"));
+    int bits = ipv6 ? t->bits6 : t->bits4;
+    if (!read_domain(r, t, name) || (bits == 0 && !ipv6 && !is_a))
         return false;
     if (name[0] == '\0')
         return true;
-    const char *slash = r->macros.mail->ipv6 ? "//" : "/";
+    if (bits == 0 && !ipv6) {
+        write_dns_term(r, t, "exists", name);
+        return true;
+    }
+    bits = bits == 0 ? 1 : bits;
+    const char *slash = ipv6 ? "//" : "/";
     if (bits < 0)
         snprintf(with_bits, sizeof with_bits, "%s", name);
     else
         snprintf(with_bits, sizeof with_bits, "%s%s%d", name, slash, bits);
-    write_dns_term(r, t, slice_eq_nocase(t->name, SLICE("a")) ? "a" : "mx", with_bits);
+    write_dns_term(r, t, is_a ? "a" : "mx", with_bits);
     return true;
 }
 

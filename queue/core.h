@@ -10,7 +10,11 @@
 #include "queue/queue.h"
 #include "relay/sys/base/bug.h"
 
-enum { OWNER_HEX_BYTES = 2 * QUEUE_OWNER_BYTES, DATASET_BYTES = 32, DEAD_OWNERS_MAX = 16 };
+enum {
+    OWNER_HEX_BYTES = 2 * QUEUE_OWNER_BYTES,
+    DATASET_BYTES = QUEUE_DATASET_BYTES,
+    DEAD_OWNERS_MAX = 16
+};
 
 #define NEVER_UNIX_MS INT64_MAX
 

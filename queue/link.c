@@ -33,6 +33,7 @@ struct link {
     unsigned index;
     enum link_state state;
     struct connect_op connect;
+    struct tls_op tls;
     struct stream *stream; /* NULL unless greeting or up */
     struct stream_user user;
     redisReader *reader;
@@ -45,9 +46,10 @@ struct link {
 
 struct link_pool {
     struct loop *loop;
-    struct net_address redis;
+    struct link_pool_config cfg;
     unsigned count; /* links[count] is the subscriber */
     uint64_t timeout_ms;
+    char redis_ip[64]; /* what a certificate must name */
     struct link_pool_user *user;
     struct scripts *scripts;
     struct link links[LINKS_MAX + 1];
@@ -448,6 +450,26 @@ plan_retry(struct link *k, uint64_t delay_ms)
 }
 
 static void
+begin_greeting(struct link *k)
+{
+    k->state = LINK_GREETING;
+    k->reader = redisReaderCreate();
+    BUG_ON(k->reader == NULL);
+    resp_guard_init(&k->guard);
+    k->pool->user->on_connected(k->pool->user, k->index);
+}
+
+static void
+on_tls(struct tls_op *op)
+{
+    struct link *k = container_of(op, struct link, tls);
+    if (op->err.code == ERR_NONE)
+        begin_greeting(k);
+    else
+        link_down(k, op->err.text);
+}
+
+static void
 on_connect(struct connect_op *op)
 {
     struct link *k = container_of(op, struct link, connect);
@@ -463,13 +485,13 @@ on_connect(struct connect_op *op)
         return;
     }
     k->stream = op->stream;
-    k->state = LINK_GREETING;
-    k->reader = redisReaderCreate();
-    BUG_ON(k->reader == NULL);
-    resp_guard_init(&k->guard);
     k->user = (struct stream_user){.on_input = on_input, .on_end = on_end};
     stream_set_user(k->stream, &k->user);
-    k->pool->user->on_connected(k->pool->user, k->index);
+    if (k->pool->cfg.tls != NULL)
+        stream_start_tls(k->stream, &k->tls, k->pool->cfg.tls, slice_str(k->pool->redis_ip),
+                         k->pool->timeout_ms, on_tls);
+    else
+        begin_greeting(k);
 }
 
 static void
@@ -477,7 +499,8 @@ link_start(struct link *k)
 {
     k->state = LINK_CONNECTING;
     k->connect = (struct connect_op){.done = on_connect};
-    connect_start(&k->connect, k->pool->loop, &k->pool->redis, k->pool->timeout_ms, INPUT_BYTES);
+    connect_start(&k->connect, k->pool->loop, &k->pool->cfg.redis, k->pool->timeout_ms,
+                  INPUT_BYTES);
 }
 
 void
@@ -577,16 +600,18 @@ link_init(struct link *k, struct link_pool *p, unsigned index)
 }
 
 struct link_pool *
-link_pool_open(struct loop *l, const struct net_address *redis, unsigned count, uint64_t timeout_ms,
-               struct link_pool_user *user)
+link_pool_open(struct loop *l, const struct link_pool_config *cfg, struct link_pool_user *user)
 {
+    unsigned count = cfg->count;
     BUG_ON(count < 1 || count > LINKS_MAX);
     struct link_pool *p = calloc(1, sizeof *p);
     BUG_ON(p == NULL);
     p->loop = l;
-    p->redis = *redis;
+    p->cfg = *cfg;
     p->count = count;
-    p->timeout_ms = timeout_ms;
+    p->timeout_ms = cfg->timeout_ms;
+    if (cfg->tls != NULL)
+        net_address_format_ip(&cfg->redis, p->redis_ip);
     p->user = user;
     p->scripts = scripts_new();
     list_init(&p->waiting);

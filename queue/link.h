@@ -24,6 +24,7 @@
 #include "relay/sys/net/stream.h"
 
 struct link_pool;
+struct tls_context;
 struct redisReply;
 
 enum { LINKS_MAX = 8, LINK_ANY = LINKS_MAX + 1 };
@@ -90,8 +91,15 @@ struct link_pool_user {
     void (*on_connected)(struct link_pool_user *u, unsigned link);
 };
 
-struct link_pool *link_pool_open(struct loop *l, const struct net_address *redis, unsigned count,
-                                 uint64_t timeout_ms, struct link_pool_user *user);
+struct link_pool_config {
+    struct net_address redis;
+    struct tls_context *tls; /* borrowed; its certificate must name the address; NULL: none */
+    unsigned count;
+    uint64_t timeout_ms; /* for connecting, for a handshake, and for each reply */
+};
+
+struct link_pool *link_pool_open(struct loop *l, const struct link_pool_config *cfg,
+                                 struct link_pool_user *user);
 /* Ends all links. Every command pending gets its done (sticky ones too) before
  * this returns, so call it from the loop only. No callback comes afterwards. */
 void link_pool_close(struct link_pool *p);

@@ -174,11 +174,13 @@ void queue_action_start(struct queue_action_op *op, struct queue *q);
 /* What was changed stays changed. */
 void queue_action_cancel(struct queue_action_op *op);
 
-/* The same action on everything that one submitter has handed in, in bounded
- * steps and carefully. It may be asked again from the start at any time. */
+/* The same action on everything that one submitter has handed in, or on one
+ * recipient in everything of a tenant, in bounded steps and carefully. It may be
+ * asked again from the start at any time. */
 struct queue_sweep_op {
     void (*done)(struct queue_sweep_op *op);
-    struct slice submitter; /* not empty */
+    struct slice submitter;         /* empty: by tenant and recipient */
+    struct slice tenant, recipient; /* canonical; only without a submitter */
     enum queue_action action;
     uint64_t affected, in_flight; /* out: targets, as above */
     struct err err;               /* ERR_NONE, ERR_AWAY (not all was seen), ERR_CANCELLED */

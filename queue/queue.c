@@ -138,11 +138,17 @@ queue_open(struct loop *l, const struct queue_config *cfg, struct queue_consumer
     BUG_ON(q == NULL || cfg->lease_ms < 4);
     q->loop = l;
     q->cfg = *cfg;
+    if (cfg->dataset != NULL)
+        snprintf(q->dataset, sizeof q->dataset, "%s", cfg->dataset);
     q->consumer = consumer;
     q->me = owner_from_bytes(cfg->owner);
     q->link_user = (struct link_pool_user){
         .on_up = on_up, .on_down = on_down, .on_hint = on_hint, .on_connected = on_connected};
-    q->links = link_pool_open(l, &cfg->redis, cfg->links, cfg->commit_timeout_ms, &q->link_user);
+    struct link_pool_config links = {.redis = cfg->redis,
+                                     .tls = cfg->redis_tls,
+                                     .count = cfg->links,
+                                     .timeout_ms = cfg->commit_timeout_ms};
+    q->links = link_pool_open(l, &links, &q->link_user);
     jobs_init(q);
     schedule_open(q);
     lease_init(q);
@@ -154,6 +160,12 @@ queue_drain(struct queue *q)
 {
     q->draining = true;
     jobs_drop_ready(q);
+}
+
+const char *
+queue_dataset(const struct queue *q)
+{
+    return q->dataset;
 }
 
 void

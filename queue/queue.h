@@ -27,11 +27,12 @@
 #include "relay/sys/net/loop.h"
 #include "relay/sys/net/stream.h"
 
-enum { QUEUE_PARTITIONS = 256, QUEUE_OWNER_BYTES = 16 };
+enum { QUEUE_PARTITIONS = 256, QUEUE_OWNER_BYTES = 16, QUEUE_DATASET_BYTES = 32 };
 
 struct queue;
 struct queue_job;
 struct queue_notice;
+struct tls_context;
 
 /* ---- records ------------------------------------------------------------ */
 
@@ -93,10 +94,13 @@ struct queue_message {
 
 struct queue_config {
     struct net_address redis;
-    unsigned links;                   /* connections to Redis, 1..8 */
-    uint8_t owner[QUEUE_OWNER_BYTES]; /* random, new for every process */
-    uint64_t lease_ms;                /* L: 4000 in development mode */
-    uint64_t history_bytes;           /* of finished messages, all partitions together */
+    const char *dataset; /* its uuid, when known: another or none is refused; NULL or "": not */
+    const char *redis_user, *redis_password; /* borrowed; "" or NULL: no AUTH is sent */
+    struct tls_context *redis_tls;           /* borrowed, verifying; NULL: without TLS */
+    unsigned links;                          /* connections to Redis, 1..8 */
+    uint8_t owner[QUEUE_OWNER_BYTES];        /* random, new for every process */
+    uint64_t lease_ms;                       /* L: 4000 in development mode */
+    uint64_t history_bytes;                  /* of finished messages, all partitions together */
     uint64_t history_age_ms;
     uint64_t commit_timeout_ms;  /* without a reply for so long, the outcome is unknown */
     uint64_t unknown_timeout_ms; /* and for so long it is tried to be read back */
@@ -126,6 +130,8 @@ struct queue *queue_open(struct loop *l, const struct queue_config *cfg,
                          struct queue_consumer *consumer);
 /* From now on no new jobs are handed out and no leases are taken. */
 void queue_drain(struct queue *q);
+/* The uuid of the dataset, QUEUE_DATASET_BYTES characters; "" before it is known. */
+const char *queue_dataset(const struct queue *q);
 /* on_uncertain, from the next recovery on. */
 void queue_set_hold_uncertain(struct queue *q, bool hold);
 /* Whether jobs, commits or outcomes are still under way here. */

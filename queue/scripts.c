@@ -27,6 +27,8 @@ static const struct {
     [SCRIPT_CALL_DEPTH] = {"depth", SCRIPT_DEPTH},
     [SCRIPT_CALL_LANES] = {"lanes", SCRIPT_LANES},
     [SCRIPT_CALL_SHAPE] = {"shape", SCRIPT_SHAPE},
+    [SCRIPT_CALL_SUPPRESS] = {"suppress", SCRIPT_SUPPRESS},
+    [SCRIPT_CALL_UNSUPPRESS] = {"unsuppress", SCRIPT_UNSUPPRESS},
     [SCRIPT_CALL_DATASET] = {"dataset", SCRIPT_DATASET},
     [SCRIPT_CALL_ALLOW] = {"allow", SCRIPT_ALLOW},
     [SCRIPT_CALL_ALLOW_BACK] = {"allow-back", SCRIPT_ALLOW_BACK},

@@ -23,7 +23,8 @@ struct sweep_item {
 struct queue_sweep_state {
     struct queue_sweep_op *op; /* NULL: cancelled */
     struct queue *q;
-    struct buf submitter;
+    struct buf submitter, tenant, recipient;
+    struct slice name; /* of the recipient */
     enum queue_action action;
     struct index_property property;
     unsigned partition;
@@ -67,6 +68,8 @@ sweep_end(struct queue_sweep_state *s)
         sweep_tell(s);
     }
     buf_fini(&s->submitter);
+    buf_fini(&s->tenant);
+    buf_fini(&s->recipient);
     free(s);
     q->questions--;
 }
@@ -121,6 +124,9 @@ on_left(struct link_cmd *c)
         item->action.done = on_action;
         item->action.action = s->action;
         item->action.submitter = buf_slice(&s->submitter);
+        item->action.tenant = buf_slice(&s->tenant);
+        item->action.recipients = &s->name;
+        item->action.recipient_count = s->name.n > 0 ? 1 : 0;
         item->action.careful = true;
         queue_action_start(&item->action, s->q);
     }
@@ -190,21 +196,38 @@ sweep_page(struct queue_sweep_state *s)
     link_cmd_start(c);
 }
 
+static void
+keep(struct buf *b, struct slice text)
+{
+    buf_init(b, text.n);
+    buf_add(b, text);
+}
+
+static void
+keep_names(struct queue_sweep_state *s, const struct queue_sweep_op *op)
+{
+    keep(&s->submitter, op->submitter);
+    keep(&s->tenant, op->submitter.n > 0 ? SLICE_NONE : op->tenant);
+    keep(&s->recipient, op->recipient);
+    s->name = buf_slice(&s->recipient);
+    s->property = op->submitter.n > 0
+                      ? index_property(INDEX_SUBMITTER, SLICE_NONE, op->submitter)
+                      : index_property(INDEX_TENANT_RECIPIENT, op->tenant, op->recipient);
+}
+
 void
 queue_sweep_start(struct queue_sweep_op *op, struct queue *q)
 {
     struct queue_sweep_state *s = calloc(1, sizeof *s);
-    BUG_ON(s == NULL || op->submitter.n == 0 || op->submitter.n > QUEUE_SUBMITTER_MAX);
+    BUG_ON(s == NULL || (op->submitter.n == 0) == (op->recipient.n == 0));
     q->questions++;
     s->op = op;
     s->q = q;
     s->action = op->action;
-    s->property = index_property(INDEX_SUBMITTER, SLICE_NONE, op->submitter);
     op->state = s;
     op->affected = op->in_flight = 0;
     err_clear(&op->err);
-    buf_init(&s->submitter, QUEUE_SUBMITTER_MAX);
-    buf_add(&s->submitter, op->submitter);
+    keep_names(s, op);
     deferred_init(&s->cancelled, q->loop, on_cancelled);
     sweep_page(s);
 }

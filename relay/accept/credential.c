@@ -8,7 +8,6 @@
 #include "relay/accept/api_key.h"
 #include "relay/accept/policy/expiry.h"
 #include "relay/accept/policy/network.h"
-#include "relay/sys/base/buf.h"
 #include "relay/sys/base/bug.h"
 #include "relay/sys/base/clock.h"
 #include "relay/sys/base/id.h"

@@ -54,6 +54,12 @@ is_key_field(struct slice name)
     return false;
 }
 
+static bool
+has_date(const struct work *w)
+{
+    return slice_trim(w->facts.known[HEADER_DATE].value).n > 0;
+}
+
 /* Return-Path is the last server's to add (RFC 5321 4.4). */
 static bool
 is_dropped(const struct work *w, struct slice name)
@@ -63,6 +69,8 @@ is_dropped(const struct work *w, struct slice name)
         if (slice_eq_nocase(name, NAMES[i]))
             return true;
     if (!w->keep_message_id && slice_eq_nocase(name, SLICE("Message-ID")))
+        return true;
+    if (!has_date(w) && slice_eq_nocase(name, SLICE("Date")))
         return true;
     return is_key_field(name) || slice_starts_nocase(name, SLICE("X-Stagepost-"));
 }
@@ -320,7 +328,7 @@ add_received(struct work *w)
 static bool
 add_missing(struct work *w)
 {
-    if (w->facts.known[HEADER_DATE].raw.n == 0) {
+    if (!has_date(w)) {
         char date[DATE_TEXT_BYTES + 1];
         date_format(w->in->now_unix_ms, date);
         buf_addf(&w->head, "Date: %s\r\n", date);

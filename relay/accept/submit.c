@@ -1,9 +1,9 @@
 /*
  * Happy path: on the next turn of the loop the senders are checked and the
  * message is prepared; a credential with limits has its recipients counted; the
- * suppression list and a signer are asked at the same time; then the queue
- * commits. done comes when the commit is durable. What was counted for a message
- * that was not accepted is given back.
+ * suppression list, a signer and, unless its verdict is known, the preflight are asked
+ * at the same time; then the queue commits. done comes when the commit is durable. What was counted
+ * for a message that was not accepted is given back.
  *
  * Ways it ends: refused before anything was asked; refused by the signer;
  * nobody to ask (SUBMIT_AWAY); the commit's own results; cancelled, which before
@@ -20,6 +20,7 @@
 #include "dkim/signer_client.h"
 #include "queue/queue.h"
 #include "relay/accept/policy/allowance.h"
+#include "relay/accept/policy/preflight.h"
 #include "relay/accept/policy/recipient.h"
 #include "relay/accept/policy/sender.h"
 #include "relay/accept/prepare.h"
@@ -39,7 +40,8 @@ struct submit_door {
     const struct config *config;
     struct queue *queue;
     struct signer_client *signers;
-    struct list under_way; /* struct submit_state.node */
+    struct preflight *preflight; /* NULL: not asked */
+    struct list under_way;       /* struct submit_state.node */
     unsigned pending;
 };
 
@@ -73,7 +75,9 @@ struct submit_state {
     /* STEP_ASK */
     struct sign_op sign;
     struct queue_suppressed_op listed;
-    bool signing, listing; /* not done yet */
+    struct preflight_op preflight;
+    bool signing, listing, checking; /* not done yet */
+    bool policy_asked;               /* its answer is in `preflight` */
     /* STEP_COMMIT */
     struct queue_message message;
     struct queue_commit_op commit;
@@ -85,6 +89,7 @@ static const char *const RESULT_NAMES[] = {
     [SUBMIT_ACCEPTED] = "accepted",
     [SUBMIT_REPLAYED] = "replayed",
     [SUBMIT_SENDER] = "sender",
+    [SUBMIT_POLICY] = "policy",
     [SUBMIT_RECIPIENT] = "recipient",
     [SUBMIT_FROZEN] = "frozen",
     [SUBMIT_RATE] = "rate",
@@ -341,6 +346,57 @@ begin_commit(struct submit_state *st)
     queue_commit_start(&st->commit, st->door->queue);
 }
 
+/* ---- would it be believed ---------------------------------------------------- */
+
+static enum config_policy
+policy_of(const struct submit_state *st)
+{
+    char domain[ADDRESS_DOMAIN_MAX + 1];
+    if (!slice_to_cstr(st->prepared.sender_domains[0], domain, sizeof domain))
+        return CONFIG_POLICY_WARN;
+    return config_policy_of(st->door->config, domain);
+}
+
+static void
+log_late(const struct submit_state *st)
+{
+    metrics_add(METRIC_PREFLIGHT_LATE, 1);
+    LOG(LOG_NOTICE, "policy.preflight-late", LF_ID("msg", st->id),
+        LF_S("domain", st->prepared.sender_domains[0]),
+        LF_STR("tenant", st->op->credential->tenant));
+}
+
+/* False when the submission has ended. */
+static bool
+judge_policy(struct submit_state *st)
+{
+    static const enum metric COUNTERS[BELIEVED_RESULTS] = {
+        [BELIEVED_PASS] = METRIC_PREFLIGHT_PASS,
+        [BELIEVED_WEAK] = METRIC_PREFLIGHT_WEAK,
+        [BELIEVED_FAIL] = METRIC_PREFLIGHT_FAIL,
+        [BELIEVED_UNKNOWN] = METRIC_PREFLIGHT_UNKNOWN,
+    };
+    const struct believed_verdict *v = &st->preflight.verdict;
+    if (!st->policy_asked)
+        return true;
+    if (st->preflight.late) {
+        log_late(st);
+        return true;
+    }
+    metrics_add(COUNTERS[v->result], 1);
+    if (v->result != BELIEVED_FAIL)
+        return true;
+    if (policy_of(st) == CONFIG_POLICY_ENFORCE) {
+        st->op->enhanced = v->enhanced;
+        finish(st, SUBMIT_POLICY, v->text);
+        return false;
+    }
+    LOG(LOG_WARN, "policy.not-believed", LF_ID("msg", st->id),
+        LF_S("domain", st->prepared.sender_domains[0]),
+        LF_STR("tenant", st->op->credential->tenant), LF_STR("text", v->text));
+    return true;
+}
+
 /* ---- signer and suppression list ------------------------------------------ */
 
 /* The signatures stand before the header section. */
@@ -392,7 +448,7 @@ judge_signing(struct submit_state *st)
 static void
 answer_came(struct submit_state *st)
 {
-    if (st->signing || st->listing)
+    if (st->signing || st->listing || st->checking)
         return;
     if (st->cancelled) {
         finish(st, SUBMIT_AWAY, "cancelled");
@@ -402,6 +458,8 @@ answer_came(struct submit_state *st)
         finish(st, SUBMIT_AWAY, "the queue cannot be reached now");
         return;
     }
+    if (!judge_policy(st))
+        return;
     for (unsigned i = 0; i < st->op->recipient_count; i++)
         st->op->recipients[i].suppressed = st->listed.suppressed[i];
     if (judge_signing(st))
@@ -422,6 +480,29 @@ on_listed(struct queue_suppressed_op *listed)
     struct submit_state *st = container_of(listed, struct submit_state, listed);
     st->listing = false;
     answer_came(st);
+}
+
+static void
+on_checked(struct preflight_op *op)
+{
+    struct submit_state *st = container_of(op, struct submit_state, preflight);
+    st->checking = false;
+    answer_came(st);
+}
+
+static void
+begin_preflight(struct submit_state *st)
+{
+    struct preflight *p = st->door->preflight;
+    struct slice from = st->prepared.sender_domains[0], reverse = st->op->reverse_domain;
+    if (p == NULL || policy_of(st) == CONFIG_POLICY_OFF)
+        return;
+    st->policy_asked = true;
+    if (preflight_known(p, reverse, from, &st->preflight.verdict))
+        return;
+    st->checking = true;
+    st->preflight.done = on_checked;
+    preflight_start(&st->preflight, p, reverse, from);
 }
 
 static void
@@ -447,6 +528,7 @@ begin_asking(struct submit_state *st)
     st->sign.domain = st->prepared.sender_domains[0];
     queue_suppressed_start(&st->listed, st->door->queue);
     sign_start(&st->sign, st->door->signers);
+    begin_preflight(st);
 }
 
 /* ---- what the credential may still have ------------------------------------- */
@@ -709,6 +791,12 @@ submit_door_new(struct loop *l, const struct config *c, struct queue *q,
 }
 
 void
+submit_door_set_preflight(struct submit_door *d, struct preflight *p)
+{
+    d->preflight = p;
+}
+
+void
 submit_door_free(struct submit_door *d)
 {
     BUG_ON(d != NULL && d->pending > 0);
@@ -731,6 +819,7 @@ submit_start(struct submit_op *op, struct submit_door *d)
     st->door = d;
     op->state = st;
     op->text[0] = '\0';
+    op->enhanced = NULL;
     arena_init(&st->arena, SUBMIT_ARENA_MAX);
     sm_init(&st->sm, ROWS, STEP_COUNT, STEP_CHECK, NULL);
     list_node_init(&st->node);
@@ -754,6 +843,8 @@ submit_cancel(struct submit_op *op)
             sign_cancel(&st->sign);
         if (st->listing)
             queue_suppressed_cancel(&st->listed);
+        if (st->checking)
+            preflight_cancel(&st->preflight);
     } else if (st->sm.state == STEP_COMMIT) {
         queue_commit_cancel(&st->commit);
     }

@@ -2,7 +2,8 @@
  * THE door: every message that enters, by SMTP or HTTP, passes submit_start().
  * In order: the sender belongs to the credential (envelope and header From);
  * prepare (one canonical form: Received, Date, Message-ID, control headers out);
- * sign; ask the suppression list; commit. Accepted means committed.
+ * sign; ask the suppression list, and whether receivers would believe it; commit. Accepted means
+ * committed.
  */
 #ifndef STAGEPOST_ACCEPT_SUBMIT_H
 #define STAGEPOST_ACCEPT_SUBMIT_H
@@ -10,16 +11,21 @@
 #include "relay/sys/base/arena.h"
 #include "relay/sys/base/blob.h"
 #include "relay/sys/base/id.h"
+#include "relay/sys/base/limits.h"
 #include "relay/sys/config/config.h"
 #include "relay/sys/net/loop.h"
 #include "relay/wire/envelope.h"
 
+struct preflight;
 struct queue;
 struct signer_client;
 struct submit_door; /* one per worker */
 
 struct submit_door *submit_door_new(struct loop *l, const struct config *c, struct queue *q,
                                     struct signer_client *signers);
+/* Asks it about every message from now on (relay/accept/policy/preflight.h); without
+ * one nothing is asked. Borrowed. */
+void submit_door_set_preflight(struct submit_door *d, struct preflight *p);
 void submit_door_free(struct submit_door *d); /* no operation may be under way */
 unsigned submit_door_pending(const struct submit_door *d);
 
@@ -34,6 +40,8 @@ enum submit_result {
     SUBMIT_ACCEPTED,
     SUBMIT_REPLAYED,      /* accepted before under the same idempotency key */
     SUBMIT_SENDER,        /* not owned by the credential: 550 5.7.1 / 403 */
+    SUBMIT_POLICY,        /* receivers would not believe it, and its domain is to be enforced:
+                             550 with `enhanced` / 403 */
     SUBMIT_RECIPIENT,     /* one that the credential may not send to: 550 5.7.1 / 403 */
     SUBMIT_FROZEN,        /* the credential is: 550 5.7.1 / 403 */
     SUBMIT_RATE,          /* over a limit of the credential: 452 4.7.1 / 429 */
@@ -68,8 +76,9 @@ struct submit_op {
     uint8_t digest[32];
     /* Out. */
     enum submit_result result;
-    struct msg_id id; /* when accepted or replayed */
-    char text[200];   /* one line for the client, no line breaks */
+    struct msg_id id;              /* when accepted or replayed */
+    char text[PREFLIGHT_TEXT_MAX]; /* one line for the client, no line breaks */
+    const char *enhanced;          /* RFC 3463, when the result has several; else NULL */
     /* What the credential may still have, for those of its limits that there are. */
     struct submit_allowance {
         bool known;

@@ -125,6 +125,35 @@ check_keys(struct config_file *f)
     }
 }
 
+/* Behind NAT nobody can guess it, and without it a half of the policy is idle. */
+static void
+check_egress(struct config_file *f)
+{
+    const struct config *c = &config_file_draft(f)->config;
+    bool looked_at = c->domain_count == 0;
+    for (unsigned i = 0; i < c->domain_count; i++)
+        looked_at |= c->domains[i].policy != CONFIG_POLICY_OFF;
+    if (c->egress_count == 0 && looked_at)
+        config_file_complain(f, CONFIG_WARNING, "egress",
+                             "not given: whether SPF lets our mail pass is not checked");
+}
+
+/* What belongs into DNS for each key, for processes that must not read the key. */
+static void
+derive_records(struct config_file *f)
+{
+    const struct config *c = &config_file_draft(f)->config;
+    for (unsigned i = 0; i < c->dkim_key_count; i++) {
+        struct buf record;
+        struct err err = {0};
+        buf_init(&record, KEY_RECORD_MAX);
+        if (c->dkim_keys[i].path[0] != '\0' &&
+            key_dns_record(c->dkim_keys[i].path, &record, &err) == 0)
+            config_file_set_record(f, i, buf_slice(&record));
+        buf_fini(&record); /* a key that cannot be read is said already */
+    }
+}
+
 void
 check_config_materials(struct config_file *f)
 {
@@ -133,6 +162,8 @@ check_config_materials(struct config_file *f)
         return; /* the file could not be parsed at all */
     check_tls(f);
     check_keys(f);
+    derive_records(f);
+    check_egress(f);
     for (unsigned i = 0; i < c->credential_count; i++)
         refuse_development_credential(f, i);
 }

@@ -7,7 +7,6 @@
  */
 #include "relay/cli/check_domain.h"
 
-#include <getopt.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -18,6 +17,7 @@
 
 #include "dkim/checker_client.h"
 #include "dkim/txt.h"
+#include "relay/cli/check_options.h"
 #include "relay/cli/check_report.h"
 #include "relay/sys/base/bug.h"
 #include "relay/sys/base/clock.h"
@@ -33,20 +33,17 @@
 
 enum {
     EXIT_MEND = 1,
-    QUESTIONS = 4, /* MX, A, AAAA, TXT */
+    QUESTIONS = 6, /* MX, A, AAAA, TXT, MTA-STS, TLS-RPT */
     CHECKER_STARTS_MAX = 2 * CHECK_DOMAIN_IPS_MAX + 1,
-};
-
-struct check_options {
-    char domain[ADDRESS_CANONICAL_MAX];
-    char forward[80]; /* "127.0.0.1@53"; "" for full recursion */
-    const char *ips[CHECK_DOMAIN_IPS_MAX];
-    unsigned ip_count;
-    bool json;
 };
 
 struct ip_check {
     struct check_op op;
+    struct domain_check *owner;
+};
+
+struct key_check {
+    struct dns_query query;
     struct domain_check *owner;
 };
 
@@ -62,104 +59,17 @@ struct domain_check {
     bool ending;
     struct checker_client *client;
 
-    struct dns_query mx, a, aaaa, txt, dmarc;
+    struct dns_query mx, a, aaaa, txt, dmarc, mta_sts, tls_rpt;
+    struct key_check keys[KEYS_PER_DOMAIN_MAX];
+    struct named_address {
+        struct names_check check;
+        struct domain_check *owner;
+    } names[CHECK_DOMAIN_IPS_MAX];
     struct dmarc_walk walk;
     struct ip_check checks[CHECK_DOMAIN_IPS_MAX];
     unsigned pending;
     struct domain_facts facts;
 };
-
-/* --- options --- */
-
-static const char USAGE[] =
-    "usage: stagepost check domain NAME [--dns ADDR:PORT] [--from-ip IP]... [--json]\n"
-    "Would receivers believe mail from NAME, sent from these addresses? Says what to publish.\n"
-    "--dns asks this server only. Exit code: 0 good, 1 something to mend, 75 DNS trouble.\n";
-
-enum option_id { O_DNS, O_IP, O_JSON, O_HELP };
-
-static const struct option OPTIONS[] = {
-    {"dns", required_argument, NULL, O_DNS},
-    {"from-ip", required_argument, NULL, O_IP},
-    {"json", no_argument, NULL, O_JSON},
-    {"help", no_argument, NULL, O_HELP},
-    {NULL, 0, NULL, 0},
-};
-
-static int
-complain(const char *option, const char *value, const char *wanted)
-{
-    fprintf(stderr, "stagepost check domain: %s %s: %s\n", option, value, wanted);
-    return EX_USAGE;
-}
-
-static int
-dns_option(struct check_options *o, const char *value)
-{
-    struct net_address a;
-    char ip[64];
-    if (!net_address_parse(slice_str(value), &a) || a.kind == NET_UNIX)
-        return complain("--dns", value, "an ADDRESS:PORT is wanted");
-    net_address_format_ip(&a, ip);
-    snprintf(o->forward, sizeof o->forward, "%s@%u", ip, (unsigned)a.port);
-    return 0;
-}
-
-static int
-ip_option(struct check_options *o, const char *value)
-{
-    struct spf_mail m;
-    if (!spf_mail_set(&m, slice_str(value), SLICE_NONE, SLICE("a.example"), SLICE_NONE))
-        return complain("--from-ip", value, "an IPv4 or IPv6 address is wanted");
-    if (o->ip_count == CHECK_DOMAIN_IPS_MAX)
-        return complain("--from-ip", value, "too many addresses");
-    o->ips[o->ip_count++] = value;
-    return 0;
-}
-
-/* U-labels become A-labels; a domain that can send has at least two labels. */
-static int
-domain_argument(struct check_options *o, const char *value)
-{
-    struct buf b;
-    struct slice text = slice_str(value);
-    if (text.n > 0 && text.p[text.n - 1] == '.')
-        text.n--;
-    buf_init(&b, sizeof o->domain - 1);
-    bool ok = domain_add_canonical(text, &b) &&
-              slice_to_cstr(buf_slice(&b), o->domain, sizeof o->domain) &&
-              domain_is_ldh(buf_slice(&b)) && strchr(o->domain, '.') != NULL;
-    buf_fini(&b);
-    return ok ? 0 : complain("NAME", value, "a domain name is wanted");
-}
-
-/* 0, or an exit code plus one, so that 0 can be one. */
-static int
-parse_options(struct check_options *o, int argc, char **argv)
-{
-    int id, code = 0;
-    optind = 1;
-    while ((id = getopt_long(argc, argv, "", OPTIONS, NULL)) != -1) {
-        if (id == O_DNS)
-            code = dns_option(o, optarg);
-        else if (id == O_IP)
-            code = ip_option(o, optarg);
-        else if (id == O_JSON)
-            o->json = true;
-        else {
-            fputs(USAGE, id == O_HELP ? stdout : stderr);
-            return id == O_HELP ? EX_OK + 1 : EX_USAGE + 1;
-        }
-        if (code != 0)
-            return code + 1;
-    }
-    if (optind + 1 != argc) {
-        fputs(USAGE, stderr);
-        return EX_USAGE + 1;
-    }
-    code = domain_argument(o, argv[optind]);
-    return code != 0 ? code + 1 : 0;
-}
 
 /* --- the checker --- */
 
@@ -191,13 +101,10 @@ start_checker(struct domain_check *d, struct err *err)
         fds[i] = -1;
     fds[CHILD_FD_CONTROL] = pair[1];
     fds[CHECKER_FD_LISTEN] = d->listen_fd;
-    char *argv[] = {(char *)(uintptr_t) "stagepost",
-                    (char *)(uintptr_t) "child",
-                    (char *)(uintptr_t) "checker",
-                    (char *)(uintptr_t) "0",
-                    (char *)(uintptr_t) "-",
-                    (char *)(uintptr_t) "-",
-                    NULL};
+    char *argv[] = {(char *)(uintptr_t) "stagepost", (char *)(uintptr_t) "child",
+                    (char *)(uintptr_t) "checker",   (char *)(uintptr_t) "0",
+                    (char *)(uintptr_t) "-",         (char *)(uintptr_t) "-",
+                    (char *)(uintptr_t) "-",         NULL};
     struct process_spec spec = {
         .file = "/proc/self/exe", .argv = argv, .fds = fds, .fd_count = CHECKER_FD_END};
     d->starts++;
@@ -311,6 +218,118 @@ on_txt(struct dns_query *q)
     one_done(d);
 }
 
+/* --- transport security --- */
+
+/* The first record of the kind, as it is published. */
+static void
+keep_text(const struct dns_query *q, struct slice version, char *out, size_t cap)
+{
+    for (unsigned i = 0; i < q->count && out[0] == '\0'; i++) {
+        struct buf text;
+        buf_init(&text, TXT_BYTES_MAX);
+        if (txt_join(q->records[i], &text) && slice_starts(buf_slice(&text), version))
+            snprintf(out, cap, "%.*s", SLICE_FMT(buf_slice(&text)));
+        buf_fini(&text);
+    }
+}
+
+static void
+on_mta_sts(struct dns_query *q)
+{
+    struct domain_check *d = container_of(q, struct domain_check, mta_sts);
+    d->facts.mta_sts_status = q->status;
+    keep_text(q, SLICE("v=STSv1"), d->facts.mta_sts, sizeof d->facts.mta_sts);
+    dns_query_fini(q);
+    one_done(d);
+}
+
+static void
+on_tls_rpt(struct dns_query *q)
+{
+    struct domain_check *d = container_of(q, struct domain_check, tls_rpt);
+    d->facts.tls_rpt_status = q->status;
+    keep_text(q, SLICE("v=TLSRPTv1"), d->facts.tls_rpt, sizeof d->facts.tls_rpt);
+    dns_query_fini(q);
+    one_done(d);
+}
+
+static void
+ask_transport(struct domain_check *d)
+{
+    char name[ADDRESS_CANONICAL_MAX + sizeof "_smtp._tls."];
+    snprintf(name, sizeof name, "_mta-sts.%s", d->options->domain);
+    dns_query_start(&d->mta_sts, d->resolver, name, DNS_TXT, CHECK_DNS_TIMEOUT_MS, on_mta_sts);
+    snprintf(name, sizeof name, "_smtp._tls.%s", d->options->domain);
+    dns_query_start(&d->tls_rpt, d->resolver, name, DNS_TXT, CHECK_DNS_TIMEOUT_MS, on_tls_rpt);
+}
+
+/* --- our keys, and the names of our addresses --- */
+
+static void
+on_key(struct dns_query *q)
+{
+    struct key_check *k = container_of(q, struct key_check, query);
+    struct domain_check *d = k->owner;
+    struct key_fact *fact = &d->facts.keys[k - d->keys];
+    fact->state = published_judge(slice_str(fact->record), q->status, q->records, q->count);
+    dns_query_fini(q);
+    one_done(d);
+}
+
+static void
+ask_keys(struct domain_check *d, const struct config *c)
+{
+    struct domain_facts *f = &d->facts;
+    char name[2u * ADDRESS_DOMAIN_MAX + sizeof "._domainkey."];
+    for (unsigned i = 0; i < c->dkim_key_count && f->key_count < KEYS_PER_DOMAIN_MAX; i++) {
+        const struct config_dkim_key *key = &c->dkim_keys[i];
+        if (strcmp(key->domain, f->domain) != 0)
+            continue;
+        struct key_check *k = &d->keys[f->key_count];
+        f->keys[f->key_count++] =
+            (struct key_fact){.selector = key->selector, .record = key->record};
+        k->owner = d;
+        d->pending++;
+        snprintf(name, sizeof name, "%s._domainkey.%s", key->selector, f->domain);
+        dns_query_start(&k->query, d->resolver, name, DNS_TXT, CHECK_DNS_TIMEOUT_MS, on_key);
+    }
+}
+
+static void
+on_names(struct names_check *op)
+{
+    one_done(container_of(op, struct named_address, check)->owner);
+}
+
+static void
+ask_names(struct domain_check *d, const struct config *c)
+{
+    for (unsigned i = 0; i < d->options->ip_count; i++) {
+        struct names_check *n = &d->names[i].check;
+        const struct spf_mail *m = &d->checks[i].op.mail;
+        n->done = on_names;
+        n->ipv6 = m->ipv6;
+        memcpy(n->ip, m->ip, sizeof n->ip);
+        snprintf(n->helo, sizeof n->helo, "%s", c->hostname);
+        d->names[i].owner = d;
+        d->facts.names[i] = n;
+        d->pending++;
+        names_check_start(n, d->resolver);
+    }
+}
+
+static void
+ask_gateway(struct domain_check *d)
+{
+    if (d->options->file == NULL)
+        return;
+    const struct config *c = &config_file_draft(d->options->file)->config;
+    d->facts.gateway = true;
+    d->facts.hostname = c->hostname;
+    ask_keys(d, c);
+    ask_names(d, c);
+}
+
 /* --- DMARC --- */
 
 static void
@@ -387,7 +406,9 @@ ask_all(struct domain_check *d)
         dns_query_start(&d->dmarc, d->resolver, dmarc_walk_question(&d->walk), DNS_TXT,
                         CHECK_DNS_TIMEOUT_MS, on_dmarc);
     }
+    ask_transport(d);
     ask_spf(d);
+    ask_gateway(d); /* behind ask_spf(), which has read the addresses */
 }
 
 /* --- the command --- */
@@ -440,10 +461,12 @@ int
 check_domain_main(int argc, char **argv)
 {
     struct check_options o = {.json = false};
-    int code = parse_options(&o, argc, argv);
-    if (code != 0)
-        return code - 1;
     log_init("check", 0, LOG_ERROR);
     signal(SIGPIPE, SIG_IGN);
-    return check_domain(&o);
+    int code = check_options_parse(&o, argc, argv);
+    if (code == 0) {
+        code = check_domain(&o) + 1;
+    }
+    config_file_free(o.file);
+    return code - 1;
 }

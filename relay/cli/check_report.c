@@ -8,7 +8,11 @@
 #include "relay/sys/base/log.h"
 #include "relay/wire/text.h"
 
-enum { FINDINGS_MAX = 2 * CHECK_DOMAIN_IPS_MAX + 32, PUBLISH_MAX = 2, TXT_STRING_MAX = 255 };
+enum {
+    FINDINGS_MAX = 4 * CHECK_DOMAIN_IPS_MAX + 40,
+    PUBLISH_MAX = 2 + KEYS_PER_DOMAIN_MAX,
+    TXT_STRING_MAX = 255,
+};
 
 struct finding {
     enum finding_level level;
@@ -21,7 +25,7 @@ struct report {
     struct finding findings[FINDINGS_MAX];
     unsigned count;
     struct {
-        char name[ADDRESS_DOMAIN_MAX + sizeof "_dmarc."];
+        char name[2 * ADDRESS_DOMAIN_MAX + sizeof "._domainkey."];
         char value[SPF_RECORD_MAX + 64 * CHECK_DOMAIN_IPS_MAX];
     } publish[PUBLISH_MAX];
     unsigned publish_count;
@@ -228,6 +232,116 @@ judge_dmarc(struct report *r)
     judge_alignment(r);
 }
 
+/* --- DKIM --- */
+
+static void
+propose_key(struct report *r, const struct key_fact *k)
+{
+    char prefix[ADDRESS_DOMAIN_MAX + sizeof "._domainkey."];
+    snprintf(prefix, sizeof prefix, "%s._domainkey.", k->selector);
+    publish(r, prefix, "%s", k->record);
+}
+
+static void
+judge_key(struct report *r, const struct key_fact *k)
+{
+    static const char *const what[] = {
+        [PUBLISHED_MISSING] = "is not published: signatures with it fail",
+        [PUBLISHED_OTHER] = "is published as another key: signatures with ours fail",
+        [PUBLISHED_REVOKED] = "is revoked (p= is empty): signatures with it fail",
+        [PUBLISHED_BROKEN] = "is published in a form that verifiers do not take",
+    };
+    const char *domain = r->facts->domain;
+    if (k->state == PUBLISHED_OURS) {
+        add(r, FINDING_GOOD, "DKIM", "%s._domainkey.%s is the key that we sign with", k->selector,
+            domain);
+    } else if (k->state == PUBLISHED_UNKNOWN) {
+        add(r, FINDING_TROUBLE, "DKIM", "DNS gave no answer for %s._domainkey.%s", k->selector,
+            domain);
+    } else {
+        add(r, FINDING_MEND, "DKIM", "%s._domainkey.%s %s", k->selector, domain, what[k->state]);
+        propose_key(r, k);
+    }
+}
+
+static void
+judge_dkim(struct report *r)
+{
+    const struct domain_facts *f = r->facts;
+    if (!f->gateway)
+        add(r, FINDING_NOTE, "DKIM", "say -c FILE to compare the published keys with ours");
+    else if (f->key_count == 0)
+        add(r, FINDING_MEND, "DKIM", "the configuration has no key for %s: its mail is not signed",
+            f->domain);
+    for (unsigned i = 0; i < f->key_count; i++)
+        judge_key(r, &f->keys[i]);
+}
+
+/* --- names of our addresses --- */
+
+static void
+judge_ptr(struct report *r, const char *ip, const struct names_check *n)
+{
+    if (n->confirmed == NAMES_UNKNOWN)
+        add(r, FINDING_TROUBLE, "PTR", "DNS gave no answer about the name of %s", ip);
+    else if (n->ptr == NAMES_NO)
+        add(r, FINDING_MEND, "PTR", "%s has no PTR record: large receivers refuse its mail", ip);
+    else if (n->confirmed == NAMES_NO)
+        add(r, FINDING_MEND, "PTR", "%s is called %s, which does not lead back to it", ip,
+            n->name_count > 0 ? n->names[0] : "no host name");
+    else
+        add(r, FINDING_GOOD, "PTR", "%s is %s, and back", ip, n->names[0]);
+}
+
+static bool
+is_called(const struct names_check *n, const char *name)
+{
+    for (unsigned i = 0; i < n->name_count; i++)
+        if (strcmp(n->names[i], name) == 0)
+            return true;
+    return false;
+}
+
+static void
+judge_helo(struct report *r, const char *ip, const struct names_check *n)
+{
+    if (n->helo_ok == NAMES_UNKNOWN)
+        add(r, FINDING_TROUBLE, "HELO", "DNS gave no answer for the addresses of %s", n->helo);
+    else if (n->helo_ok == NAMES_NO)
+        add(r, FINDING_MEND, "HELO", "%s, which we say in EHLO, does not lead to %s", n->helo, ip);
+    else if (!is_called(n, n->helo))
+        add(r, FINDING_NOTE, "HELO", "%s leads to %s, whose PTR record has another name", n->helo,
+            ip);
+    else
+        add(r, FINDING_GOOD, "HELO", "%s is %s, and back", n->helo, ip);
+}
+
+static void
+judge_names(struct report *r)
+{
+    const struct domain_facts *f = r->facts;
+    if (f->gateway && f->ip_count == 0)
+        add(r, FINDING_MEND, "PTR",
+            "the configuration has no egress addresses: SPF and PTR cannot be checked");
+    for (unsigned i = 0; f->gateway && i < f->ip_count; i++) {
+        judge_ptr(r, f->ips[i].text, f->names[i]);
+        judge_helo(r, f->ips[i].text, f->names[i]);
+    }
+}
+
+/* --- transport security --- */
+
+static void
+judge_transport(struct report *r, const char *topic, enum dns_status status, const char *text)
+{
+    if (status == DNS_TEMP)
+        add(r, FINDING_TROUBLE, topic, "DNS gave no answer");
+    else if (text[0] != '\0')
+        add(r, FINDING_NOTE, topic, "published: %s", text);
+    else
+        add(r, FINDING_NOTE, topic, "not published; it is for mail that the domain receives");
+}
+
 /* --- MX --- */
 
 static void
@@ -265,8 +379,12 @@ judge(struct report *r, const struct domain_facts *f)
     enum finding_level worst = FINDING_GOOD;
     *r = (struct report){.facts = f};
     judge_spf(r);
+    judge_dkim(r);
     judge_dmarc(r);
+    judge_names(r);
     judge_mx(r);
+    judge_transport(r, "MTA-STS", f->mta_sts_status, f->mta_sts);
+    judge_transport(r, "TLS-RPT", f->tls_rpt_status, f->tls_rpt);
     for (unsigned i = 0; i < r->count; i++)
         if (r->findings[i].level > worst)
             worst = r->findings[i].level;
@@ -314,7 +432,7 @@ check_report_text(const struct domain_facts *f, struct buf *out)
     enum finding_level worst = judge(&r, f);
     buf_addf(out, "%s: %s\n", f->domain, verdict_name(worst));
     for (unsigned i = 0; i < r.count; i++) {
-        buf_addf(out, "  %-7s  %-5s  ", level_name(r.findings[i].level), r.findings[i].topic);
+        buf_addf(out, "  %-7s  %-7s  ", level_name(r.findings[i].level), r.findings[i].topic);
         text_add_ascii(out, slice_str(r.findings[i].text));
         buf_add_char(out, '\n');
     }
@@ -368,6 +486,45 @@ json_spf(const struct domain_facts *f, struct buf *out)
 }
 
 static void
+json_dkim(const struct domain_facts *f, struct buf *out)
+{
+    buf_add_str(out, ",\"dkim\":[");
+    for (unsigned i = 0; i < f->key_count; i++) {
+        buf_add_str(out, i > 0 ? ",{" : "{");
+        json_member(out, "selector", f->keys[i].selector);
+        buf_add_char(out, ',');
+        json_member(out, "published", published_name(f->keys[i].state));
+        buf_add_char(out, '}');
+    }
+    buf_add_char(out, ']');
+}
+
+static const char *
+answer_text(enum names_answer a)
+{
+    return a == NAMES_YES ? "true" : a == NAMES_NO ? "false" : "null";
+}
+
+static void
+json_addresses(const struct domain_facts *f, struct buf *out)
+{
+    buf_add_str(out, ",\"addresses\":[");
+    for (unsigned i = 0; f->gateway && i < f->ip_count; i++) {
+        const struct names_check *n = f->names[i];
+        buf_add_str(out, i > 0 ? ",{" : "{");
+        json_member(out, "ip", f->ips[i].text);
+        buf_add_str(out, ",\"names\":[");
+        for (unsigned k = 0; k < n->name_count; k++) {
+            buf_add_str(out, k > 0 ? "," : "");
+            json_add_string(out, slice_str(n->names[k]));
+        }
+        buf_addf(out, "],\"confirmed\":%s,\"helo\":%s}", answer_text(n->confirmed),
+                 answer_text(n->helo_ok));
+    }
+    buf_add_char(out, ']');
+}
+
+static void
 json_publish(const struct report *r, struct buf *out)
 {
     buf_add_str(out, ",\"publish\":[");
@@ -398,6 +555,10 @@ check_report_json(const struct domain_facts *f, struct buf *out)
     buf_add_char(out, ',');
     json_member(out, "at", r.dmarc.at);
     buf_add_str(out, "}");
+    if (f->gateway) {
+        json_dkim(f, out);
+        json_addresses(f, out);
+    }
     json_publish(&r, out);
     buf_add_str(out, "}\n");
     BUG_ON(out->overflowed);

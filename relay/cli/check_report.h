@@ -6,7 +6,9 @@
 #define STAGEPOST_CLI_CHECK_REPORT_H
 
 #include "dkim/dmarc.h"
+#include "dkim/published.h"
 #include "dkim/spf.h"
+#include "relay/cli/check_names.h"
 #include "relay/sys/base/buf.h"
 #include "relay/sys/base/limits.h"
 
@@ -37,6 +39,20 @@ struct domain_facts {
         char name[ADDRESS_DOMAIN_MAX + sizeof "_dmarc."];
         char text[512];           /* cut */
     } dmarc[DMARC_QUESTIONS_MAX]; /* records that claim to be one, in order of the walk */
+
+    /* TXT records of transport security; "" when there is none of that kind. */
+    enum dns_status mta_sts_status, tls_rpt_status;
+    char mta_sts[512], tls_rpt[512]; /* cut */
+
+    /* Known from a configuration file only; `gateway` says whether there is one. */
+    bool gateway;
+    const char *hostname; /* said in EHLO */
+    unsigned key_count;   /* that we sign the domain's mail with */
+    struct key_fact {
+        const char *selector, *record; /* TXT value to publish */
+        enum published state;
+    } keys[KEYS_PER_DOMAIN_MAX];
+    const struct names_check *names[CHECK_DOMAIN_IPS_MAX]; /* of ips, finished */
 };
 
 /* Worse is greater. */
@@ -45,7 +61,7 @@ enum finding_level { FINDING_GOOD, FINDING_NOTE, FINDING_TROUBLE, FINDING_MEND }
 /* Appends the report to `out` (CHECK_REPORT_MAX is enough); the worst level in it. */
 enum finding_level check_report_text(const struct domain_facts *f, struct buf *out);
 /* As one JSON object and a line feed: domain, verdict ("good", "mend", "trouble"),
- * findings, spf, dmarc, publish. */
+ * findings, spf, dmarc, dkim and addresses (with a gateway), publish. */
 enum finding_level check_report_json(const struct domain_facts *f, struct buf *out);
 
 #endif

@@ -40,6 +40,7 @@ struct dev {
     struct sockets sockets;
     struct devcert cert;
     char hash[2][CRYPT_OUTPUT_SIZE], key_sha256[2][2 * SHA256_DIGEST_LENGTH + 1];
+    char key_record[2][KEY_RECORD_MAX];
     char key_path[2][256], redis[256], forward[80];
     const char *signer_paths[SIGNERS_MAX_HERE];
     struct config_listener listeners[DEV_LISTENERS];
@@ -49,6 +50,7 @@ struct dev {
 };
 
 static const char *const ANY_SENDER[] = {"*"};
+static const char *LOOPBACK[] = {"127.0.0.1"};
 static const char *const EXAMPLE_ORG[] = {"example.org"};
 
 /* ---- options ------------------------------------------------------------- */
@@ -202,13 +204,15 @@ make_credential(struct dev *d, unsigned i, const char *name, struct err *err)
 /* A key that cannot be read is said now: the signer would only die of it again
  * and again. It is not replaced: somebody may have published it. */
 static int
-check_key(const char *path, struct err *err)
+derive_record(const char *path, char out[KEY_RECORD_MAX], struct err *err)
 {
     struct buf record;
-    buf_init(&record, SANDBOX_DKIM_TXT_MAX);
+    buf_init(&record, KEY_RECORD_MAX - 1);
     int rc = key_dns_record(path, &record, err);
     if (rc != 0)
         err->code = ERR_CONFIG;
+    else
+        BUG_ON(!slice_to_cstr(buf_slice(&record), out, KEY_RECORD_MAX));
     buf_fini(&record);
     return rc;
 }
@@ -217,11 +221,11 @@ static int
 ensure_key(struct dev *d, unsigned i, enum key_kind kind, const char *selector, struct err *err)
 {
     snprintf(d->key_path[i], sizeof d->key_path[i], "%s/%s.pem", d->dir.keys, selector);
-    d->dkim_keys[i] =
-        (struct config_dkim_key){.domain = "*", .selector = selector, .path = d->key_path[i]};
+    d->dkim_keys[i] = (struct config_dkim_key){
+        .domain = "*", .selector = selector, .path = d->key_path[i], .record = d->key_record[i]};
     if (access(d->key_path[i], F_OK) != 0 && key_create(kind, d->key_path[i], err) != 0)
         return -1;
-    return check_key(d->key_path[i], err);
+    return derive_record(d->key_path[i], d->key_record[i], err);
 }
 
 static void
@@ -258,6 +262,10 @@ fill_config(struct dev *d)
         .tls_ca_path = d->cert.ca_path,
         .redis = d->redis,
         .redis_embedded = true,
+        .dns_trust_anchor = "",
+        .redis_user = "",
+        .redis_password = "",
+        .redis_ca_path = "",
         .redis_links = 4,
         .lease_ms = 4000,
         .history_bytes = 256ull << 20,
@@ -269,11 +277,12 @@ fill_config(struct dev *d)
         .credential_count = 2,
         .dkim_keys = d->dkim_keys,
         .dkim_key_count = 2,
+        .egress = LOOPBACK, /* what the sandbox publishes for every domain */
+        .egress_count = 1,
         .signer_sockets = d->signer_paths,
         .signer_count = d->sockets.signers,
         .checker_socket = d->sockets.checker_path,
-        .admin_key_sha256 = "",
-        .admin_key_sha256_old = "",
+        .admin_key_sha256 = {"", ""},
         .dns_forward = d->forward,
         .mx_port = o->mx_port != 0 ? o->mx_port : d->sockets.mx_at.port,
         .loopback_only = true,

@@ -367,6 +367,8 @@ on_connect(struct connect_op *op)
     stream_set_user(c->stream, &c->stream_user);
     c->owed = 1; /* the greeting */
     client_move(c, CLIENT_GREETING);
+    if (c->user != NULL && c->user->on_connected != NULL)
+        c->user->on_connected(c->user);
 }
 
 struct client *

@@ -60,6 +60,7 @@ struct client_env {
     /* private */
     struct list clients;
     unsigned connecting_dropped; /* freed while connecting, not yet gone */
+    unsigned racing;             /* second connections of dials (dial.c) */
 };
 
 void client_env_init(struct client_env *env, struct loop *l, const char *hostname,
@@ -76,6 +77,9 @@ struct client_user {
     /* The connection is over; client_failure() says why. Comes once, after the
      * done of a transaction under way. Then only client_free(). */
     void (*on_closed)(struct client_user *u);
+    /* The peer has answered the connect; from within the loop. May be NULL. Only
+     * other clients may be freed here. */
+    void (*on_connected)(struct client_user *u);
 };
 
 /* Begins to connect. mx: the host's name, for SNI and verdicts. */

@@ -3,6 +3,11 @@
  * address when one cannot be connected to, the next host when one does not want
  * us (4xx or 5xx before MAIL), the same address without TLS when its STARTTLS
  * is broken. Addresses known to be down are passed over.
+ *
+ * A host that does not answer the connect within DIAL_STAGGER_MS is tried at its
+ * next address as well, two at a time: who answers first is spoken to, the other
+ * is given up (RFC 8305). So a family that is a black hole costs a moment, and
+ * nothing bounces for it. Hosts are not raced: MX preference is kept.
  */
 #ifndef STAGEPOST_DELIVER_DIAL_H
 #define STAGEPOST_DELIVER_DIAL_H

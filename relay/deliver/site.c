@@ -310,7 +310,7 @@ conn_new(struct site *site, struct client *client)
     BUG_ON(conn == NULL);
     conn->site = site;
     conn->client = client;
-    conn->user = (struct client_user){on_ready, on_closed};
+    conn->user = (struct client_user){.on_ready = on_ready, .on_closed = on_closed};
     conn->runner = (struct attempt_runner){on_move, on_over};
     list_node_init(&conn->node);
     list_push(&site->conns, &conn->node);

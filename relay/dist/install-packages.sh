@@ -9,10 +9,10 @@ set -eu
 
 BUILD="gcc make pkg-config libc6-dev libuv1-dev libssl-dev libopendkim-dev libhiredis-dev
 libunbound-dev libjansson-dev libgmime-3.0-dev libcrypt-dev libzstd-dev libhttp-parser-dev
-libidn2-dev libspf2-dev libconfig-dev uthash-dev redis-tools"
+libidn2-dev libspf2-dev libconfig-dev libseccomp-dev uthash-dev redis-tools"
 TEST="clang libclang-rt-14-dev clang-format clang-tidy libcmocka-dev universal-ctags python3
 python3-pytest python3-pytest-xdist python3-aiosmtpd python3-dkim python3-nacl python3-redis python3-dnspython
-python3-flufl.bounce libsisimai-perl php-cli s-nail
+python3-flufl.bounce python3-yaml libsisimai-perl php-cli s-nail
 swaks libmail-dkim-perl libnet-ssleay-perl curl openssl procps git"
 
 case "${1:-run}" in
@@ -41,7 +41,7 @@ npm_clients() {
 unpack_server() {
     name=$1 package=$2 program=$3
     root=$(cd "$(dirname "$0")/../.." && pwd)
-    [ ! -x "$root/build/$name/$program" ] || return 0
+    [ ! -e "$root/build/$name/$program" ] || return 0
     mkdir -p "$root/build/$name/archives/partial"
     apt-get -qq -y -o Debug::NoLocking=1 -o APT::Sandbox::User=root \
         -o Dir::Cache::archives="$root/build/$name/archives" \
@@ -64,6 +64,7 @@ test_servers() {
     unpack_server knot knot usr/sbin/knotd
     unpack_server postfix postfix usr/sbin/postfix
     unpack_server exim exim4-daemon-light usr/sbin/exim4
+    unpack_server python3-spf python3-spf usr/share/doc/python3-spf/rfc7208-tests.yml.gz # its suite
     unpack_server opensmtpd opensmtpd usr/sbin/smtpd
 }
 

@@ -12,6 +12,7 @@ import dns.query
 import pytest
 import support
 from support import ROOT, wait_until
+from test_serve import Served, dkim_records
 
 KNOT = os.path.join(ROOT, "build/knot")
 GOOD, MEND, DNS_TROUBLE, USAGE = 0, 1, 75, 64
@@ -42,7 +43,33 @@ macro TXT "v=spf1 exists:%{ir}.%{v}._spf.%{d2} -all"
 7.2.0.192.in-addr._spf.macro A 127.0.0.2
 macro MX 10 mx.good.test.
 _dmarc.macro TXT "v=DMARC1; p=none; rua=mailto:d@good.test"
+keyed TXT "v=spf1 ip4:198.51.100.7 ip4:192.0.2.1 -all"
+keyed MX 10 mx.good.test.
+_dmarc.keyed TXT "v=DMARC1; p=reject; rua=mailto:d@keyed.test"
+_mta-sts.keyed TXT "v=STSv1; id=1;"
+_smtp._tls.keyed TXT "v=TLSRPTv1; rua=mailto:d@keyed.test"
+elsewhere A 192.0.2.200
 """
+
+REVERSE = {"100.51.198.in-addr.arpa": "7 PTR out.good.test.\n",
+           "2.0.192.in-addr.arpa": "1 PTR elsewhere.test.\n"}
+SOA = "$TTL 60\n@ SOA ns.test. admin.test. 1 3600 600 86400 60\n@ NS ns.test.\n"
+
+
+@pytest.fixture(scope="module")
+def gateway_file():
+    """A configuration file, with its keys, that is never served."""
+    g = Served(support.temporary_state(), "127.0.0.1:53")
+    g.write(g.config().replace("example.com", "keyed.test")
+            .replace('hostname = "localhost"', 'hostname = "out.good.test"')
+            .replace('egress = [ "192.0.2.1" ]', 'egress = [ "198.51.100.7", "192.0.2.1" ]'))
+    yield g
+    shutil.rmtree(g.folder, ignore_errors=True)
+
+
+def key_values(g):
+    """{selector: TXT value to publish}"""
+    return {name.split(".")[0]: value.decode() for name, value in dkim_records(g).items()}
 
 
 def free_port():
@@ -52,21 +79,25 @@ def free_port():
 
 
 @pytest.fixture(scope="module")
-def knot():
+def knot(gateway_file):
     """ADDRESS:PORT of a Knot that serves the zone `test`."""
     binary = os.path.join(KNOT, "usr/sbin/knotd")
     if not os.access(binary, os.X_OK):
         pytest.skip("no Knot below build/knot: relay/dist/install-packages.sh test fetches it")
     folder, port = tempfile.mkdtemp(prefix="stagepost-knot-"), free_port()
-    with open(os.path.join(folder, "test.zone"), "w", encoding="ascii") as f:
-        f.write("$ORIGIN test.\n" + ZONE)
+    value = key_values(gateway_file)["r1"]
+    key = f'r1._domainkey.keyed TXT "{value[:100]}" "{value[100:]}"\n'
+    zones = {"test": ZONE + key, **{name: SOA + text for name, text in REVERSE.items()}}
+    for name, text in zones.items():
+        with open(os.path.join(folder, name + ".zone"), "w", encoding="ascii") as f:
+            f.write(f"$ORIGIN {name}.\n{text}")
     config = os.path.join(folder, "knot.conf")
     with open(config, "w", encoding="ascii") as f:
         f.write(f'server:\n    rundir: "{folder}"\n    listen: 127.0.0.1@{port}\n'
                 f'database:\n    storage: "{folder}/db"\n'
                 f'template:\n  - id: default\n    storage: "{folder}"\n    zonefile-load: whole\n'
                 f'    journal-content: none\n'
-                'zone:\n  - domain: test\n    file: test.zone\n')
+                'zone:\n' + "".join(f"  - domain: {z}\n    file: {z}.zone\n" for z in zones))
     libraries = ":".join(sorted(glob.glob(os.path.join(KNOT, "usr/lib/*-linux-gnu*"))))
     log = open(os.path.join(folder, "log"), "wb")
     server = subprocess.Popen([binary, "-c", config], stdout=log, stderr=log,
@@ -90,9 +121,9 @@ def knot():
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def check(server, domain, *ips, binary=None, env=None):
+def check(server, domain, *ips, binary=None, env=None, options=()):
     """Exit code and report."""
-    command = [binary or support.BIN, "check", "domain", domain, "--dns", server, "--json"]
+    command = [binary or support.BIN, "check", "domain", domain, "--dns", server, "--json", *options]
     for ip in ips:
         command += ["--from-ip", ip]
     done = subprocess.run(command, capture_output=True, text=True, timeout=support.LIMIT_S,
@@ -158,6 +189,51 @@ def test_macros(knot):
     code, report = check(knot, "macro.test", "192.0.2.7")
     assert (code, results(report)) == (GOOD, {"192.0.2.7": "pass"})
     assert check(knot, "macro.test", "192.0.2.8")[0] == MEND
+
+
+def test_with_a_configuration_file(knot, gateway_file):
+    code, report = check(knot, "keyed.test", options=["-c", gateway_file.path])
+    assert code == MEND
+    assert results(report) == {"198.51.100.7": "pass", "192.0.2.1": "pass"}
+    assert report["dkim"] == [{"selector": "r1", "published": "ours"},
+                              {"selector": "e1", "published": "missing"}]
+    assert report["publish"] == [{"name": "e1._domainkey.keyed.test", "type": "TXT",
+                                  "value": key_values(gateway_file)["e1"]}]
+    assert report["addresses"] == [
+        {"ip": "198.51.100.7", "names": ["out.good.test"], "confirmed": True, "helo": True},
+        {"ip": "192.0.2.1", "names": ["elsewhere.test"], "confirmed": False, "helo": False}]
+    mend, note = texts(report, "mend"), texts(report, "note")
+    assert any("192.0.2.1 is called elsewhere.test, which does not lead back" in t for t in mend)
+    assert any("out.good.test, which we say in EHLO, does not lead to 192.0.2.1" in t for t in mend)
+    assert any("published: v=STSv1" in t for t in note)
+    assert any("published: v=TLSRPTv1" in t for t in note)
+
+
+def test_a_long_key_is_split_into_strings(knot, gateway_file):
+    config = gateway_file.config()
+    other = gateway_file.file("other.conf")
+    with open(other, "w", encoding="utf-8") as f:
+        f.write(config.replace("example.com", "good.test"))
+    os.chmod(other, 0o600)
+    done = subprocess.run([support.BIN, "check", "domain", "good.test", "-c", other, "--dns", knot,
+                           "--from-ip", "192.0.2.1"], capture_output=True, text=True,
+                          timeout=support.LIMIT_S)
+    assert done.returncode == MEND
+    value = key_values(gateway_file)["r1"]
+    assert f'r1._domainkey.good.test. TXT "{value[:255]}" "{value[255:]}"\n' in done.stdout
+
+
+def test_a_domain_that_is_not_configured(knot, gateway_file):
+    code, report = check(knot, "good.test", options=["-c", gateway_file.path])
+    assert (code, report["dkim"]) == (MEND, [])
+    assert any("no key for good.test" in t for t in texts(report, "mend"))
+    bad = gateway_file.file("bad.conf")
+    with open(bad, "w", encoding="utf-8") as f:
+        f.write("nonsense = 1;\n")
+    done = subprocess.run([support.BIN, "check", "domain", "good.test", "-c", bad],
+                          capture_output=True, text=True, timeout=support.LIMIT_S)
+    assert (done.returncode, done.stdout) == (78, "")
+    assert "nonsense: unknown key" in done.stderr
 
 
 def test_no_address_is_given(knot):

@@ -26,8 +26,7 @@ class Secured(test_serve.Served):
         more = (f'{{ kind = "https"; port = {self.https_port}; }},\n'
                 f'{{ kind = "http"; port = {self.http_port}; proxy_from = [ "127.0.0.2" ]; }} );')
         text = super().config().replace(f'{{ kind = "http"; port = {self.http_port}; }} );', more)
-        return text + (f'http = {{ admin_key_hash = "{sha256(ADMIN)}"; '
-                       f'admin_key_hash_old = "{sha256(OLDER)}"; }};\n')
+        return text + (f'http = {{ admin_key_hash = [ "{sha256(ADMIN)}", "{sha256(OLDER)}" ]; }};\n')
 
     def https(self, method, path, key, body=None, host=None):
         context = ssl.create_default_context(cafile=self.file("tls.pem"))

@@ -6,7 +6,7 @@ import time
 
 import pytest
 import support
-from support import wait_until
+from support import command_of, wait_until
 
 
 def test_sigterm_drains_and_exits_0(gateway):
@@ -66,6 +66,24 @@ def test_usage_errors_exit_64(gateway):
         done = subprocess.run([support.BIN, "dev"] + args, capture_output=True)
         assert done.returncode == 64, args
         assert b"usage" in done.stderr
+
+
+def test_a_worker_that_dies_again_and_again_is_an_alarm(gateway):
+    """The others go on: only its sessions are lost."""
+    g = gateway("--workers", "2")
+    killed = 0
+    while not g.events("supervisor.crash-loop"):
+        pid = wait_until("worker 0 is there", lambda: next(
+            (p for p in g.children("worker") if "child worker 0 " in command_of(p)), None))
+        os.kill(pid, signal.SIGKILL)
+        killed += 1
+        wait_until("that is known", lambda: len(g.events("child.ended")) == killed)
+    assert killed >= 5
+    alarm = g.events("supervisor.crash-loop")
+    assert [(e["child"], e["number"], e["deaths"]) for e in alarm] == [("worker", 0, 5)]
+    assert g.metric("stagepost_child_deaths_total") == killed
+    assert g.metric("stagepost_crash_loops_total") == 1
+    g.wait_status(g.accepted(), "delivered")
 
 
 @pytest.mark.parametrize("role", ["worker", "signer", "sandbox", "redis", "redis-server"])

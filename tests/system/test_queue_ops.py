@@ -137,3 +137,30 @@ def test_queues(gw):
     for message in (held, waiting):
         assert act(gw, message, "cancel").status == 200
     assert gw.http("GET", f"/v1/queues/{domain}").json["data"] == []
+
+
+def test_suppressions(gw):
+    address, path = "gone@suppressed.example", "/v1/suppressions/gone@suppressed.example"
+    waiting = deferred(gw, to=["defer@suppressed.example"], cc=["fine@customer.example"])
+    put = gw.http("PUT", "/v1/suppressions/defer%40Suppressed.example", {"reason": "complaint"})
+    assert put.status == 201 and put.json["affected"] == 1
+    assert put.json["email"] == "defer@suppressed.example"
+    states = {r["email"]: r["status"] for r in gw.message(waiting)["recipients"]}
+    assert states == {"defer@suppressed.example": "suppressed", "fine@customer.example": "delivered"}
+    assert types(gw, waiting)[-1] == "delivery.suppressed"
+    assert not any(r["ndr_id"] for r in gw.message(waiting)["recipients"])
+    problem(gw.http("GET", path), 404, "not_found")
+    assert gw.http("PUT", path).status == 201
+    assert gw.http("PUT", path).status == 200
+    assert gw.message(gw.accepted(to=address))["recipients"][0]["status"] == "suppressed"
+    problem(gw.http("GET", path, key="dev2"), 404, "not_found")
+    listed = gw.http("GET", "/v1/suppressions").json["data"]
+    assert {"email": address, "reason": "manual"}.items() <= [
+        e for e in listed if e["email"] == address][0].items()
+    assert gw.http("GET", "/v1/suppressions", key="dev2").json["data"] == []
+    page = gw.http("GET", "/v1/suppressions?limit=1").json
+    rest = gw.http("GET", f"/v1/suppressions?after={page['next']}").json
+    assert page["has_more"] and len(page["data"] + rest["data"]) == len(listed)
+    assert gw.http("DELETE", path).status == 204
+    problem(gw.http("DELETE", path), 404, "not_found")
+    gw.wait_status(gw.accepted(to=address), "delivered")

@@ -66,7 +66,7 @@ class Served(support.Gateway):
     def config(self):
         key_hash = hashlib.sha256(KEY.encode()).hexdigest()
         return f"""
-hostname = "localhost"; state = "{self.state}"; workers = 2;
+hostname = "localhost"; state = "{self.state}"; workers = 2; egress = [ "192.0.2.1" ];
 listeners = (
     {{ kind = "smtp"; port = {self.smtp_port}; }},
     {{ kind = "smtp"; address = "::1"; port = {self.smtp6_port}; }},

@@ -1,5 +1,6 @@
 /* MAIL FROM: RFC 5321 4.1.1.2, with SIZE, BODY, SMTPUTF8, RET and ENVID. */
 #include "relay/accept/credential.h"
+#include "relay/accept/policy/preflight.h"
 #include "relay/accept/policy/sender.h"
 #include "relay/accept/smtp/session.h"
 #include "relay/sys/base/bug.h"
@@ -118,6 +119,7 @@ verb_mail(struct smtp_session *s, struct slice arg)
         session_refuse_with(s, &refusal);
     } else if (take(s, &args)) {
         t->open = true;
+        preflight_expect(s->server->parts.preflight, t->reverse_domain);
         session_say(s, 250, "2.1.0", "Ok");
     }
     if (!t->open)

@@ -14,6 +14,7 @@
 
 struct credentials;
 struct net_proxies;
+struct preflight;
 struct queue;
 struct smtp_server;
 struct submit_door;
@@ -25,8 +26,9 @@ struct smtp_server_parts {
     const struct config *config;
     struct submit_door *door;
     struct credentials *credentials;
-    struct queue *queue;     /* only its status is looked at */
-    struct tls_context *tls; /* server side; NULL: no TLS, hence no AUTH and no mail */
+    struct preflight *preflight; /* told of each MAIL; NULL: none */
+    struct queue *queue;         /* only its status is looked at */
+    struct tls_context *tls;     /* server side; NULL: no TLS, hence no AUTH and no mail */
 };
 
 struct smtp_server *smtp_server_new(const struct smtp_server_parts *parts);

@@ -41,6 +41,7 @@ enum {
     CONFIG_ENTRIES_MAX = 10000,      /* of one list */
     CONFIG_LISTENERS_MAX = 16,       /* descriptors that each worker inherits */
     CONFIG_HASH_MIN = 50,            /* shorter ones are a setting without the hash */
+    CONFIG_PASSWORD_MAX = 512,       /* for another Redis */
     CONFIG_HASH_MAX = 384,           /* a crypt(5) hash; yescrypt has 73 characters */
 
     /* Credentials */
@@ -101,6 +102,8 @@ enum {
     VERDICT_RECORD_MAX = 2048,      /* a verdict as the queue keeps it */
     CLIENT_KEPT_BYTES = 16 << 10,   /* of output memory while idle */
     DIAL_TOTAL_MS = 600000,         /* then no further address is tried in this attempt */
+    DIAL_STAGGER_MS = 250,          /* then the host's next address too (RFC 8305 5) */
+    DIAL_RACES_MAX = 100,           /* second connections of one worker: descriptors */
     CLIENT_CONNECT_MS = 30000,      /* per address; longer ones are of no use to anybody */
     CLIENT_TLS_MS = 120000,         /* for the handshake */
     CLIENT_COMMAND_MAX = 4096,      /* MAIL and RCPT: an address, ENVID, ORCPT in xtext */
@@ -265,8 +268,9 @@ enum {
     STREAM_CLOSE_DISCARD_MAX = 1 << 20, /* read and dropped meanwhile, so that our last reply
                                            is not destroyed by a reset */
     LISTEN_BACKLOG = 1024,
-    LISTEN_ACCEPTS_PER_TURN = 32, /* established connections have their turn as well */
-    LISTEN_FULL_RETRY_MS = 100,   /* out of descriptors: connections wait in the backlog */
+    LISTEN_ACCEPTS_PER_TURN = 32,     /* established connections have their turn as well */
+    LISTEN_RESERVED_DESCRIPTORS = 64, /* or a quarter of the limit: not for connections to us */
+    LISTEN_FULL_RETRY_MS = 100,       /* out of descriptors: connections wait in the backlog */
     /* PROXY protocol */
     PROXY_HEADER_MAX = 1024, /* addresses are 52 octets; proxies add names, ids and TLS facts */
     PROXY_HEADER_TIMEOUT_MS = 5000, /* proxies send it at once; RFC 5321's clients wait for 5 min */
@@ -289,8 +293,21 @@ enum {
     KEYS_PER_DOMAIN_MAX = 4,
     KEY_FILE_BYTES_MAX = 16384,      /* RSA-4096 has 3.3 KB, some have text before it */
     CERT_FILE_BYTES_MAX = 256 << 10, /* a chain of 50 certificates */
+    KEY_RECORD_MAX = 1024,           /* TXT value of a public key: RSA-4096 has 750 bytes */
     KEY_RSA_BITS_MIN = 1024,         /* RFC 8301 3.2 */
     KEY_RSA_BITS_MAX = 4096,
+
+    /* Policy: would receivers believe it? */
+    EGRESS_MAX = 16,               /* addresses that mail leaves from; each is a check of SPF */
+    PREFLIGHT_WAIT_MS = 2000,      /* at the door, for answers that are not known yet */
+    PREFLIGHT_ENTRIES_MAX = 2048,  /* pairs of domains remembered, 1 KB each; the oldest go */
+    PREFLIGHT_PROBES_MAX = 32,     /* pairs being asked about, 40 KB each; others are late */
+    PREFLIGHT_KEPT_S = 900,        /* an answer, at most, however long its TTL */
+    PREFLIGHT_KEPT_LEAST_S = 60,   /* and at least, however short */
+    PREFLIGHT_BAD_KEPT_S = 60,     /* what must be mended: so that mending shows */
+    PREFLIGHT_UNKNOWN_KEPT_S = 15, /* DNS trouble */
+    PREFLIGHT_STALE_S = 3600,      /* a good answer serves while it is asked for anew */
+    PREFLIGHT_TEXT_MAX = 256,      /* what to publish, as said to the sender */
 
     /* Policy records of strangers */
     TXT_BYTES_MAX = 4096,             /* of one TXT record that is looked at */
@@ -311,6 +328,7 @@ enum {
     CHECK_CRASHED_MAX = 64,          /* such domains remembered; then the oldest is forgotten */
     CHECK_CRASHED_KEPT_MS = 3600000, /* an hour: the record may have been mended */
     CHECKER_CONNECTIONS_MAX = 256,   /* lanes of the workers of one machine, twice */
+    CHECK_PTR_NAMES_MAX = 4,         /* names of one address that are looked up */
     CHECK_DOMAIN_IPS_MAX = 16,       /* of one command line */
 
     /* Commands that ask a running gateway */

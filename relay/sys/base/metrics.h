@@ -39,6 +39,12 @@
     X(DOUBLE_BOUNCES, "double_bounces_total", "",                                                  \
       "Recipients given up whose mail has no sender to tell, as a report")                         \
     X(SUPPRESSED, "suppressed_recipients_total", "", "Recipients on the suppression list")         \
+    X(PREFLIGHT_PASS, "preflight_total", "result=\"pass\"",                                        \
+      "Messages by what receivers would make of them")                                             \
+    X(PREFLIGHT_WEAK, "preflight_total", "result=\"weak\"", "")                                    \
+    X(PREFLIGHT_FAIL, "preflight_total", "result=\"fail\"", "")                                    \
+    X(PREFLIGHT_UNKNOWN, "preflight_total", "result=\"unknown\"", "")                              \
+    X(PREFLIGHT_LATE, "preflight_total", "result=\"late\"", "")                                    \
     X(SIGNED, "dkim_signed_messages_total", "", "Messages signed")                                 \
     X(SIGN_RETRIED, "dkim_sign_retries_total", "", "Sign jobs repeated after a signer died")       \
     X(DNS_QUERIES, "dns_lookups_total", "", "DNS questions asked by delivery")                     \
@@ -48,7 +54,9 @@
     X(MX_TLS, "mx_tls_sessions_total", "", "TLS sessions with MX hosts")                           \
     X(REDIS_ERRORS, "redis_errors_total", "", "Redis links lost and commands failed")              \
     X(LEASES_TAKEN, "lease_takeovers_total", "", "Partitions taken over from another owner")       \
-    X(QUARANTINED, "quarantined_records_total", "", "Queue records that could not be read")
+    X(QUARANTINED, "quarantined_records_total", "", "Queue records that could not be read")        \
+    X(CHILD_DEATHS, "child_deaths_total", "", "Processes that ended unasked and were replaced")    \
+    X(CRASH_LOOPS, "crash_loops_total", "", "Alarms: a process died young several times in a row")
 
 enum metric {
 #define METRIC_ID(id, name, labels, help) METRIC_##id,

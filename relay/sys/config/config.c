@@ -38,10 +38,14 @@ static const struct member CONFIG_MEMBERS[] = {
     MEMBER(config, tls_cert_pem, KIND_STR),
     MEMBER(config, tls_key_pem, KIND_STR),
     MEMBER(config, tls_ca_path, KIND_STR),
-    MEMBER(config, admin_key_sha256, KIND_STR),
-    MEMBER(config, admin_key_sha256_old, KIND_STR),
+    MEMBER(config, admin_key_sha256[0], KIND_STR),
+    MEMBER(config, admin_key_sha256[1], KIND_STR),
     MEMBER(config, redis, KIND_STR),
     MEMBER(config, redis_embedded, KIND_BOOL),
+    MEMBER(config, redis_user, KIND_STR),
+    MEMBER(config, redis_password, KIND_STR),
+    MEMBER(config, redis_tls, KIND_BOOL),
+    MEMBER(config, redis_ca_path, KIND_STR),
     MEMBER(config, redis_links, KIND_UNSIGNED),
     MEMBER(config, lease_ms, KIND_U64),
     MEMBER(config, history_bytes, KIND_U64),
@@ -50,6 +54,7 @@ static const struct member CONFIG_MEMBERS[] = {
     MEMBER(config, commit_unknown_timeout_ms, KIND_U64),
     MEMBER(config, message_bytes_max, KIND_U64),
     MEMBER(config, dns_forward, KIND_STR),
+    MEMBER(config, dns_trust_anchor, KIND_STR),
     MEMBER(config, mx_port, KIND_U16),
     MEMBER(config, loopback_only, KIND_BOOL),
     MEMBER(config, site_connections_max, KIND_UNSIGNED),
@@ -87,10 +92,14 @@ static const struct member CREDENTIAL_MEMBERS[] = {
 };
 
 static const struct member DKIM_KEY_MEMBERS[] = {
-    MEMBER(config_dkim_key, domain, KIND_STR),
-    MEMBER(config_dkim_key, selector, KIND_STR),
-    MEMBER(config_dkim_key, path, KIND_STR),
+    MEMBER(config_dkim_key, domain, KIND_STR), MEMBER(config_dkim_key, selector, KIND_STR),
+    MEMBER(config_dkim_key, path, KIND_STR),   MEMBER(config_dkim_key, record, KIND_STR),
     MEMBER(config_dkim_key, pem, KIND_STR),
+};
+
+static const struct member DOMAIN_MEMBERS[] = {
+    MEMBER(config_domain, name, KIND_STR),
+    MEMBER(config_domain, policy, KIND_UNSIGNED),
 };
 
 /* The struct and the JSON that its strings point into. */
@@ -101,6 +110,7 @@ struct config_generation {
     struct config_listener *listeners;
     struct config_credential *credentials;
     struct config_dkim_key *dkim_keys;
+    struct config_domain *domains;
 };
 
 static json_t *
@@ -178,13 +188,18 @@ static json_t *
 config_to_json(const struct config *c, enum config_reader reader)
 {
     json_t *root = object_of(CONFIG_MEMBERS, ARRAY_LEN(CONFIG_MEMBERS), c);
-    json_t *keys = json_array();
+    json_t *keys = json_array(), *domains = json_array();
     for (unsigned i = 0; i < c->dkim_key_count; i++)
         json_array_append_new(
             keys, object_of(DKIM_KEY_MEMBERS, ARRAY_LEN(DKIM_KEY_MEMBERS), &c->dkim_keys[i]));
+    for (unsigned i = 0; i < c->domain_count; i++)
+        json_array_append_new(domains,
+                              object_of(DOMAIN_MEMBERS, ARRAY_LEN(DOMAIN_MEMBERS), &c->domains[i]));
     json_object_set_new(root, "listeners", listeners_to_json(c));
     json_object_set_new(root, "credentials", credentials_to_json(c, reader));
     json_object_set_new(root, "dkim_keys", keys);
+    json_object_set_new(root, "domains", domains);
+    json_object_set_new(root, "egress", strings_to_json(c->egress, c->egress_count));
     json_object_set_new(root, "signer_sockets",
                         strings_to_json(c->signer_sockets, c->signer_count));
     return root;
@@ -194,6 +209,8 @@ int
 config_write_snapshot(const struct config *c, enum config_reader reader, int fd, struct err *err)
 {
     json_t *root = config_to_json(c, reader);
+    if (reader != CONFIG_READER_WORKER)
+        json_object_set_new(root, "redis_password", json_string(""));
     int rc = material_add(root, c, reader, err);
     if (rc == 0 && json_dumpfd(root, fd, JSON_COMPACT) != 0)
         rc = err_set_errno(err, ERR_IO, "configuration snapshot");
@@ -306,6 +323,22 @@ read_dkim_keys(struct config_generation *s, struct err *err)
     return 0;
 }
 
+static int
+read_domains(struct config_generation *s, struct err *err)
+{
+    json_t *a = json_object_get(s->json, "domains");
+    unsigned n = (unsigned)json_array_size(a);
+    s->domains = calloc(n + 1u, sizeof *s->domains);
+    BUG_ON(s->domains == NULL);
+    s->config.domains = s->domains;
+    s->config.domain_count = n;
+    for (unsigned i = 0; i < n; i++)
+        if (read_object(DOMAIN_MEMBERS, ARRAY_LEN(DOMAIN_MEMBERS), json_array_get(a, i),
+                        &s->domains[i], err) != 0)
+            return -1;
+    return 0;
+}
+
 /* Reads through an offset of its own: the descriptor is shared by all children. */
 static ssize_t
 read_all(int fd, char *out, size_t cap)
@@ -351,9 +384,10 @@ config_read_snapshot(int fd, struct err *err)
     s->json = root;
     s->config.signer_sockets =
         strings_from_json(json_object_get(root, "signer_sockets"), &s->config.signer_count);
+    s->config.egress = strings_from_json(json_object_get(root, "egress"), &s->config.egress_count);
     if (read_object(CONFIG_MEMBERS, ARRAY_LEN(CONFIG_MEMBERS), root, &s->config, err) != 0 ||
         read_listeners(s, err) != 0 || read_credentials(s, err) != 0 ||
-        read_dkim_keys(s, err) != 0) {
+        read_dkim_keys(s, err) != 0 || read_domains(s, err) != 0) {
         config_free(&s->config); /* finds and frees the whole snapshot */
         return NULL;             /* NOLINT(clang-analyzer-unix.Malloc) */
     }
@@ -388,6 +422,8 @@ generation_free(struct config_generation *s)
     free(s->listeners);
     free(s->credentials);
     free(s->dkim_keys);
+    free(s->domains);
+    free(s->config.egress);
     free(s->config.signer_sockets);
     material_wipe(s->json);
     json_decref(s->json);
@@ -425,4 +461,13 @@ config_credential_by_user(const struct config *c, struct slice user)
         if (slice_eq(slice_str(c->credentials[i].user), user))
             return &c->credentials[i];
     return NULL;
+}
+
+enum config_policy
+config_policy_of(const struct config *c, const char *domain)
+{
+    for (unsigned i = 0; i < c->domain_count; i++)
+        if (strcmp(c->domains[i].name, domain) == 0)
+            return c->domains[i].policy;
+    return CONFIG_POLICY_WARN;
 }

@@ -57,7 +57,18 @@ struct config_dkim_key {
     const char *domain; /* "*": every domain (development only) */
     const char *selector;
     const char *path; /* PEM */
-    const char *pem;  /* what stands there; in a signer's snapshot only */
+    /* The TXT value that belongs at SELECTOR._domainkey.DOMAIN: the public key, for
+     * processes that must not read the private one. "" until somebody derived it. */
+    const char *record;
+    const char *pem; /* what stands there; in a signer's snapshot only */
+};
+
+/* What becomes of mail from a domain that receivers would not believe. */
+enum config_policy { CONFIG_POLICY_WARN, CONFIG_POLICY_ENFORCE, CONFIG_POLICY_OFF };
+
+struct config_domain {
+    const char *name; /* lower-case A-labels */
+    enum config_policy policy;
 };
 
 enum config_listener_kind { CONFIG_SMTP, CONFIG_SMTPS, CONFIG_HTTP, CONFIG_HTTPS };
@@ -92,12 +103,14 @@ struct config {
     const char *tls_cert_pem, *tls_key_pem; /* their contents; in a worker's snapshot only */
     const char *tls_ca_path;                /* development CA, "" when there is none */
 
-    /* Operators' key for HTTP, and the one before; SHA-256 as of a credential, ""
-     * for none. */
-    const char *admin_key_sha256, *admin_key_sha256_old;
+    /* Operators' keys for HTTP, SHA-256 as of a credential; "": none. */
+    const char *admin_key_sha256[2];
 
-    const char *redis;   /* net_address_parse(): "unix:/path" or "ip:port" */
-    bool redis_embedded; /* we start and stop it ourselves */
+    const char *redis;                       /* net_address_parse(): "unix:/path" or "ip:port" */
+    bool redis_embedded;                     /* we start and stop it ourselves */
+    const char *redis_user, *redis_password; /* "": no AUTH; never logged */
+    bool redis_tls;
+    const char *redis_ca_path;
     unsigned redis_links;
     uint64_t lease_ms;
     uint64_t history_bytes, history_age_ms;
@@ -108,11 +121,16 @@ struct config {
     unsigned credential_count;
     const struct config_dkim_key *dkim_keys;
     unsigned dkim_key_count;
+    const struct config_domain *domains;
+    unsigned domain_count;
+    const char **egress; /* public IP addresses that we send from; none: not known */
+    unsigned egress_count;
     const char **signer_sockets; /* unix socket paths */
     unsigned signer_count;
     const char *checker_socket; /* unix socket path; "": none, nothing asks it */
 
     const char *dns_forward;       /* "127.0.0.1@1053"; "" for full recursion */
+    const char *dns_trust_anchor;  /* file; "": answers are not validated (DNSSEC) */
     uint16_t mx_port;              /* 25; development: the sandbox's */
     bool loopback_only;            /* development: nothing leaves the machine */
     unsigned site_connections_max; /* to one site, per worker */
@@ -127,6 +145,8 @@ struct config {
 
 const struct config_credential *config_credential_by_user(const struct config *c,
                                                           struct slice user);
+/* Of a domain that is not configured: CONFIG_POLICY_WARN. */
+enum config_policy config_policy_of(const struct config *c, const char *domain);
 
 /* Who gets a snapshot: the worker's has the listeners' private key in it, the
  * signer's the DKIM keys and no credentials, see material.h. */

@@ -228,6 +228,7 @@ wanted_type(const struct config_key *k)
     case VALUE_SWITCH:
         return CONFIG_TYPE_BOOL;
     case VALUE_NAMES:
+    case VALUE_IPS:
     case VALUE_PARTIES:
     case VALUE_NETWORKS:
         return CONFIG_TYPE_ARRAY;

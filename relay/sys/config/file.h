@@ -50,4 +50,8 @@ void config_file_compare(struct config_file *next, const struct config_file *now
 void config_file_complain(struct config_file *f, enum config_severity severity, const char *where,
                           const char *fmt, ...) __attribute__((format(printf, 4, 5)));
 
+/* The public record of draft.config.dkim_keys[number], derived by who may read the
+ * private key; copied. */
+void config_file_set_record(struct config_file *f, unsigned number, struct slice record);
+
 #endif

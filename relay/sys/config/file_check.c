@@ -2,6 +2,7 @@
  * errors too, so that all of them are found: a value that was wrong is "" or 0. */
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "relay/sys/base/bug.h"
 #include "relay/sys/config/file_internal.h"
@@ -206,6 +207,51 @@ check_credential(struct config_file *f, unsigned i)
     check_senders(f, c, i);
 }
 
+/* ---- Redis ---------------------------------------------------------------- */
+
+static void
+read_redis_password(struct config_file *f)
+{
+    char line[CONFIG_PASSWORD_MAX + 2] = "";
+    FILE *in = fopen(f->draft.redis_password_file, "re");
+    if (in == NULL)
+        return; /* said already */
+    if (fgets(line, sizeof line, in) == NULL)
+        line[0] = '\0';
+    fclose(in);
+    struct slice text = slice_trim(slice_str(line));
+    if (text.n == 0 || text.n > CONFIG_PASSWORD_MAX)
+        config_file_complain(f, CONFIG_ERROR, "queue.redis_password_file",
+                             "its first line must have 1 to %d characters", CONFIG_PASSWORD_MAX);
+    else
+        f->draft.config.redis_password = config_file_keep(f, text);
+}
+
+static void
+check_redis(struct config_file *f)
+{
+    struct config *c = &f->draft.config;
+    const char *given = c->redis_user[0] != '\0'                  ? "queue.redis_user"
+                        : f->draft.redis_password_file[0] != '\0' ? "queue.redis_password_file"
+                        : c->redis_tls                            ? "queue.redis_tls"
+                        : c->redis_ca_path[0] != '\0'             ? "queue.redis_ca"
+                                                                  : NULL;
+    bool is_tcp = c->redis[0] != '\0' && strncmp(c->redis, "unix:", 5) != 0;
+    c->redis_embedded = strcmp(c->redis, "embedded") == 0;
+    if (given != NULL && c->redis_embedded)
+        config_file_complain(f, CONFIG_ERROR, given, "queue.redis is \"embedded\"");
+    else if (c->redis_tls && !is_tcp)
+        config_file_complain(f, CONFIG_ERROR, "queue.redis_tls", "queue.redis is a unix socket");
+    if (c->redis_user[0] != '\0' && f->draft.redis_password_file[0] == '\0')
+        config_file_complain(f, CONFIG_ERROR, "queue.redis_user",
+                             "queue.redis_password_file is wanted too");
+    c->redis_password = "";
+    if (f->look == CONFIG_LOOK_AT_FILES && f->draft.redis_password_file[0] != '\0')
+        read_redis_password(f);
+    if (c->redis_ca_path[0] == '\0')
+        c->redis_ca_path = "/etc/ssl/certs/ca-certificates.crt";
+}
+
 /* ---- numbers -------------------------------------------------------------- */
 
 static void
@@ -258,9 +304,35 @@ take_dkim_keys(struct config_file *f)
     for (unsigned i = 0; i < f->draft.domains.count; i++) {
         const struct config_file_dkim *keys = ITEMS(from[i].dkim, config_file_dkim);
         for (unsigned k = 0; k < from[i].dkim.count; k++)
-            *to++ = (struct config_dkim_key){
-                .domain = from[i].name, .selector = keys[k].selector, .path = keys[k].path};
+            *to++ = (struct config_dkim_key){.domain = from[i].name,
+                                             .selector = keys[k].selector,
+                                             .path = keys[k].path,
+                                             .record = ""};
     }
+}
+
+void
+config_file_set_record(struct config_file *f, unsigned number, struct slice record)
+{
+    const struct config *c = &f->draft.config;
+    BUG_ON(number >= c->dkim_key_count);
+    struct config_dkim_key *keys = (struct config_dkim_key *)(uintptr_t)c->dkim_keys;
+    keys[number].record = config_file_keep(f, record);
+}
+
+static void
+take_domains(struct config_file *f)
+{
+    const struct config_file_domain *from = ITEMS(f->draft.domains, config_file_domain);
+    unsigned count = f->draft.domains.count;
+    struct config_domain *to = config_file_alloc(f, (count + 1) * sizeof *to);
+    for (unsigned i = 0; i < count; i++)
+        to[i] = (struct config_domain){.name = from[i].name,
+                                       .policy = (enum config_policy)from[i].policy};
+    f->draft.config.domains = to;
+    f->draft.config.domain_count = count;
+    f->draft.config.egress = f->draft.egress.items;
+    f->draft.config.egress_count = f->draft.egress.count;
 }
 
 static void
@@ -308,8 +380,9 @@ forward_of(struct config_file *f)
 /* A section that is no group leaves its strings unset: that is said already, and
  * must not be in the way of saying what else is wrong. */
 static void
-fill_strings(struct config *c)
+fill_strings(struct config_file *f)
 {
+    struct config *c = &f->draft.config;
     const char **all[] = {&c->hostname,
                           &c->state_dir,
                           &c->tls_cert_path,
@@ -317,8 +390,12 @@ fill_strings(struct config *c)
                           &c->redis,
                           &c->dns_forward,
                           &c->ndr_from_domain,
-                          &c->admin_key_sha256,
-                          &c->admin_key_sha256_old};
+                          &c->admin_key_sha256[0],
+                          &c->admin_key_sha256[1],
+                          &c->redis_user,
+                          &c->redis_ca_path,
+                          &c->dns_trust_anchor,
+                          &f->draft.redis_password_file};
     for (size_t i = 0; i < ARRAY_LEN(all); i++)
         if (*all[i] == NULL)
             *all[i] = "";
@@ -329,18 +406,22 @@ config_file_check(struct config_file *f)
 {
     enum { SMTP_PORT = 25 }; /* RFC 5321 4.5.4.2: the only one for MX hosts */
     struct config *c = &f->draft.config;
-    fill_strings(c);
+    fill_strings(f);
     check_listeners(f);
     for (unsigned i = 0; i < f->draft.domains.count; i++)
         check_domain(f, i);
     for (unsigned i = 0; i < f->draft.credentials.count; i++)
         check_credential(f, i);
     check_numbers(f);
+    check_redis(f);
     take_listeners(f);
     take_dkim_keys(f);
+    take_domains(f);
     take_credentials(f);
     c->dns_forward = forward_of(f);
-    c->redis_embedded = strcmp(c->redis, "embedded") == 0;
+    if (c->dns_trust_anchor[0] == '\0' && c->dns_forward[0] == '\0' &&
+        f->look == CONFIG_LOOK_AT_FILES && access(DNS_ROOT_KEY, R_OK) == 0)
+        c->dns_trust_anchor = DNS_ROOT_KEY;
     c->hold_uncertain = f->draft.on_uncertain == 1;
     c->mx_port = SMTP_PORT;
     c->tls_ca_path = c->sandbox_dir = c->run_dir = "";

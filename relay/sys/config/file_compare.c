@@ -37,7 +37,10 @@ same_value(const struct config_key *k, const char *a, const char *b)
         return memcmp(a, b, sizeof(uint16_t)) == 0;
     case VALUE_DURATION:
     case VALUE_SIZE:
+    case VALUE_DATE:
         return memcmp(a, b, sizeof(uint64_t)) == 0;
+    case VALUE_RATE:
+        return memcmp(a, b, sizeof(struct config_rate)) == 0;
     case VALUE_SWITCH:
         return memcmp(a, b, sizeof(bool)) == 0;
     default:

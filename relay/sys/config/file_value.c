@@ -268,16 +268,27 @@ store_file(struct storing *s)
 }
 
 static bool (*const STORE[])(struct storing *) = {
-    [VALUE_NUMBER] = store_number,     [VALUE_PORT] = store_number,
-    [VALUE_DURATION] = store_duration, [VALUE_SIZE] = store_size,
-    [VALUE_SWITCH] = store_switch,     [VALUE_CHOICE] = store_choice,
-    [VALUE_TEXT] = store_text,         [VALUE_NAME] = store_name,
-    [VALUE_NAMES] = store_name,        [VALUE_PARTIES] = store_party,
-    [VALUE_NETWORKS] = store_network,  [VALUE_RATE] = store_rate,
-    [VALUE_DATE] = store_date,         [VALUE_IP] = store_ip,
-    [VALUE_SERVER] = store_server,     [VALUE_REDIS] = store_redis,
-    [VALUE_HASH] = store_hash,         [VALUE_SHA256] = store_sha256,
-    [VALUE_FILE] = store_file,         [VALUE_PATH] = store_path,
+    [VALUE_NUMBER] = store_number,
+    [VALUE_PORT] = store_number,
+    [VALUE_DURATION] = store_duration,
+    [VALUE_SIZE] = store_size,
+    [VALUE_SWITCH] = store_switch,
+    [VALUE_CHOICE] = store_choice,
+    [VALUE_TEXT] = store_text,
+    [VALUE_NAME] = store_name,
+    [VALUE_NAMES] = store_name,
+    [VALUE_PARTIES] = store_party,
+    [VALUE_NETWORKS] = store_network,
+    [VALUE_RATE] = store_rate,
+    [VALUE_DATE] = store_date,
+    [VALUE_IP] = store_ip,
+    [VALUE_SERVER] = store_server,
+    [VALUE_REDIS] = store_redis,
+    [VALUE_HASH] = store_hash,
+    [VALUE_SHA256] = store_sha256,
+    [VALUE_FILE] = store_file,
+    [VALUE_PATH] = store_path,
+    [VALUE_IPS] = store_ip,
 };
 
 bool

@@ -46,6 +46,11 @@ const struct config_key CONFIG_KEYS[] = {
      .offset = ROOT(sendmail_credential),
      .help = "User name of the credential under whose policy `stagepost sendmail` and `send` hand "
              "in mail of this machine, unless they are told another."},
+    {"", "egress", VALUE_IPS, "[ ]", .most = EGRESS_MAX, .flags = KEY_RELOADABLE,
+     .offset = ROOT(egress),
+     .help = "The public IP addresses that mail leaves from; behind NAT they cannot be guessed. "
+             "SPF of the sender domains is checked for each of them, as receivers do, and for none "
+             "without them. For example [ \"192.0.2.1\", \"2001:db8::1\" ]."},
 
     {"listeners", "kind", VALUE_CHOICE, NULL, .choices = "smtp smtps http https",
      .offset = offsetof(struct config_file_listener, kind),
@@ -76,6 +81,10 @@ const struct config_key CONFIG_KEYS[] = {
     {"domains", "name", VALUE_NAME, NULL, .flags = KEY_RELOADABLE,
      .offset = offsetof(struct config_file_domain, name),
      .help = "A domain that mail is sent from; internationalised names as A-labels (xn--)."},
+    {"domains", "policy", VALUE_CHOICE, "warn", .choices = "warn enforce off",
+     .flags = KEY_RELOADABLE, .offset = offsetof(struct config_file_domain, policy),
+     .help = "Mail from it that receivers would not believe, as SPF, DKIM or DMARC are published "
+             "now: logged, refused, or not looked at. Trouble with DNS never refuses."},
     {"domains.dkim", "selector", VALUE_NAME, NULL, .flags = KEY_RELOADABLE,
      .offset = offsetof(struct config_file_dkim, selector),
      .help = "The key is published at SELECTOR._domainkey.DOMAIN."},
@@ -131,15 +140,22 @@ const struct config_key CONFIG_KEYS[] = {
     {"http", "admin_key_hash", VALUE_SHA256, "", .flags = KEY_RELOADABLE,
      .offset = CONF(admin_key_sha256),
      .help = "SHA-256 of a key for operators, made as key_hash of a credential: it sees and steers "
-             "all tenants, over http and https as over the control socket."},
-    {"http", "admin_key_hash_old", VALUE_SHA256, "", .flags = KEY_RELOADABLE,
-     .offset = CONF(admin_key_sha256_old),
-     .help = "The one before, good as well while its users change over."},
+             "all tenants, over http and https as over the control socket. Or an array of two."},
 
     {"queue", "redis", VALUE_REDIS, "embedded", .offset = CONF(redis),
      .help = "\"embedded\": a redis-server of our own below the state directory; or the address "
              "of another, \"unix:/run/redis.sock\" or \"192.0.2.1:6379\", which must keep what it "
              "acknowledges (appendonly yes, appendfsync always, noeviction)."},
+    {"queue", "redis_user", VALUE_TEXT, "", .least = 1, .most = 255, .offset = CONF(redis_user),
+     .help = "User of that other Redis (ACL); without it the password alone is sent."},
+    {"queue", "redis_password_file", VALUE_FILE, "", .flags = KEY_SECRET_FILE,
+     .offset = ROOT(redis_password_file),
+     .help = "File with the password for it on its first line."},
+    {"queue", "redis_tls", VALUE_SWITCH, "false", .offset = CONF(redis_tls),
+     .help = "TLS to that other Redis, whose certificate must name the IP address."},
+    {"queue", "redis_ca", VALUE_FILE, "", .offset = CONF(redis_ca_path),
+     .help = "Certificates of the authorities that may have signed it; without it, the system's "
+             "(/etc/ssl/certs/ca-certificates.crt)."},
     {"queue", "links", VALUE_NUMBER, "4", .least = 1, .most = 16, .offset = CONF(redis_links),
      .help = "Connections of each worker to Redis."},
     {"queue", "lease", VALUE_DURATION, "4s", .least = SECOND, .most = MINUTE,
@@ -163,6 +179,12 @@ const struct config_key CONFIG_KEYS[] = {
     {"dns", "forward", VALUE_SERVER, "", .offset = ROOT(dns_forward),
      .help = "A DNS server that is asked for everything, as \"192.0.2.53:53\"; without it names "
              "are resolved from the root servers down."},
+
+    {"dns", "trust_anchor", VALUE_FILE, "", .offset = CONF(dns_trust_anchor),
+     .help =
+         "The root's public key, by which answers are validated (DNSSEC). Without it: " DNS_ROOT_KEY
+         " (of dns-root-data) where it is there, and with `forward` nothing, since that server "
+         "may not pass on what it takes."},
 
     {"retry", "first", VALUE_DURATION, "1m", .least = SECOND, .most = DAY, .flags = KEY_RELOADABLE,
      .offset = CONF(retry.first_ms), .help = "Pause after the first failed attempt."},
@@ -263,7 +285,8 @@ const size_t CONFIG_SECTION_COUNT = ARRAY_LEN(CONFIG_SECTIONS);
 bool
 config_type_is_array(enum config_type type)
 {
-    return type == VALUE_NAMES || type == VALUE_PARTIES || type == VALUE_NETWORKS;
+    return type == VALUE_NAMES || type == VALUE_PARTIES || type == VALUE_NETWORKS ||
+           type == VALUE_IPS;
 }
 
 const struct config_key *
@@ -362,7 +385,8 @@ add_comment(struct buf *out, const char *indent, const char *deeper, struct slic
 static void
 add_value(const struct config_key *k, const char *value, struct buf *out)
 {
-    bool bare = k->type == VALUE_NUMBER || k->type == VALUE_PORT || k->type == VALUE_SWITCH;
+    bool bare = k->type == VALUE_NUMBER || k->type == VALUE_PORT || k->type == VALUE_SWITCH ||
+                config_type_is_array(k->type);
     buf_addf(out, bare ? "%s" : "\"%s\"", value);
 }
 

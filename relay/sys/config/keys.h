@@ -25,6 +25,7 @@ enum config_type {
     VALUE_PARTIES,  /* array of domains and addresses, canonical */
     VALUE_NETWORKS, /* array of addresses and networks, net_prefix_parse() */
     VALUE_IP,
+    VALUE_IPS,    /* array of them: struct config_list of const char * */
     VALUE_SERVER, /* IP:PORT */
     VALUE_REDIS,  /* "embedded", IP:PORT or unix:/PATH */
     VALUE_HASH,   /* crypt(5), one or an array of two: const char *[2] */
@@ -73,6 +74,7 @@ struct config_file_dkim {
 };
 struct config_file_domain {
     const char *name;
+    unsigned policy;         /* enum config_policy */
     struct config_list dkim; /* of struct config_file_dkim */
 };
 struct config_file_credential {
@@ -96,11 +98,15 @@ struct config_draft {
     unsigned on_uncertain;          /* 0 retry, 1 hold */
     const char *dns_forward;
     const char *sendmail_credential; /* of commands on this machine, not of the gateway */
+    const char *redis_password_file;
     struct config_list listeners, domains, credentials;
+    struct config_list egress; /* of const char * */
 };
 
 /* Types that are written as an array. */
 bool config_type_is_array(enum config_type type);
+
+#define DNS_ROOT_KEY "/usr/share/dns/root.key"
 
 extern const struct config_key CONFIG_KEYS[];
 extern const size_t CONFIG_KEY_COUNT;

@@ -2,7 +2,7 @@
 
 #include <string.h>
 
-enum { TYPE_SOA = 6, TYPE_MX = 15, RECORD_FIXED_BYTES = 10, POINTER_BITS = 0xc0 };
+enum { TYPE_SOA = 6, TYPE_PTR = 12, TYPE_MX = 15, RECORD_FIXED_BYTES = 10, POINTER_BITS = 0xc0 };
 
 static uint16_t
 u16_at(const char *p)
@@ -144,13 +144,15 @@ static bool
 rdata_add(struct slice packet, const struct record *r, struct buf *out)
 {
     struct slice raw = slice_from(packet.p + r->rdata_at, r->rdata_bytes);
-    if (r->type != TYPE_MX)
+    if (r->type != TYPE_MX && r->type != TYPE_PTR)
         return add_prefixed(out, raw, SLICE_NONE);
     struct dns_name host;
-    size_t at = r->rdata_at + 2, end = r->rdata_at + r->rdata_bytes;
-    if (r->rdata_bytes < 3 || !dns_name_read(slice_from(packet.p, end), &at, &host) || at != end)
+    size_t before = r->type == TYPE_MX ? 2 : 0, at = r->rdata_at + before;
+    size_t end = r->rdata_at + r->rdata_bytes;
+    if (r->rdata_bytes <= before || !dns_name_read(slice_from(packet.p, end), &at, &host) ||
+        at != end)
         return false;
-    return add_prefixed(out, slice_from(raw.p, 2), slice_from(host.wire, host.bytes));
+    return add_prefixed(out, slice_from(raw.p, before), slice_from(host.wire, host.bytes));
 }
 
 /* RFC 2308 5: without an answer the SOA says how long that may be believed. A

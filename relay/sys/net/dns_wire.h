@@ -53,7 +53,7 @@ struct dns_answer {
 };
 
 /* Reads a response. Each record of `type` in the answer section is appended to
- * `rdata` as u16 length and RDATA, names inside an MX without compression
+ * `rdata` as u16 length and RDATA, names inside MX and PTR without compression
  * (RFC 3597 4: other types known here have none). PARSE_OK or PARSE_BAD. */
 enum parse dns_answer_read(struct slice packet, uint16_t type, struct buf *rdata,
                            struct dns_answer *out);

@@ -4,7 +4,8 @@
  * Accepting is our own loop over accept4() instead of uv_listen(): when
  * descriptors run out, libuv accepts and closes everything that waits without a
  * word, and it empties the whole backlog in one turn. Here connections stay in
- * the backlog until there is room again (LISTEN_FULL_RETRY_MS).
+ * the backlog until there is room again (LISTEN_FULL_RETRY_MS), and the last
+ * descriptors are left to Redis, DNS and deliveries.
  *
  * Happy path: listener_open(); on_accept for each connection, for that of a proxy
  * when its header was read.
@@ -13,8 +14,10 @@
 #include "relay/sys/net/listener.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -181,6 +184,33 @@ on_proxied(struct proxy_waits *w, int fd, const struct net_address *peer)
     hand_over(container_of(w, struct listener, waits), fd, peer);
 }
 
+/* Whether another connection leaves enough descriptors for everything else: the
+ * lowest free number says how many are in use, nearly. errno is set. */
+static bool
+leaves_reserve(const struct listener *ln)
+{
+    struct rlimit limit;
+    if (getrlimit(RLIMIT_NOFILE, &limit) != 0)
+        return true;
+    rlim_t reserve = limit.rlim_cur / 4;
+    if (reserve > LISTEN_RESERVED_DESCRIPTORS)
+        reserve = LISTEN_RESERVED_DESCRIPTORS;
+    int lowest = fcntl(ln->fd, F_DUPFD_CLOEXEC, 0);
+    if (lowest < 0)
+        return false;
+    close(lowest);
+    errno = EMFILE;
+    return (rlim_t)lowest + reserve < limit.rlim_cur;
+}
+
+static void
+wait_for_room(struct listener *ln)
+{
+    LOG(LOG_WARN, "listener.full", LF_STR("error", strerror(errno)));
+    timer_start(&ln->retry, LISTEN_FULL_RETRY_MS);
+    update_polling(ln);
+}
+
 /* false: nothing (more) to accept in this turn. */
 static bool
 accept_one(struct listener *ln)
@@ -188,15 +218,17 @@ accept_one(struct listener *ln)
     union net_sockaddr sa = {.any = {0}};
     socklen_t n = sizeof sa;
     struct net_address peer;
+    if (!leaves_reserve(ln)) {
+        wait_for_room(ln);
+        return false;
+    }
     int fd = accept4(ln->fd, &sa.any, &n, SOCK_NONBLOCK | SOCK_CLOEXEC);
     if (fd < 0 && (errno == EAGAIN || errno == EWOULDBLOCK))
         return false;
     if (fd < 0 && (errno == ECONNABORTED || errno == EINTR))
         return true; /* this one went away while it waited */
     if (fd < 0) {    /* out of descriptors or memory: the others wait in the backlog */
-        LOG(LOG_WARN, "listener.full", LF_STR("error", strerror(errno)));
-        timer_start(&ln->retry, LISTEN_FULL_RETRY_MS);
-        update_polling(ln);
+        wait_for_room(ln);
         return false;
     }
     if (!net_address_from_sockaddr(&sa, n, &peer))

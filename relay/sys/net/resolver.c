@@ -68,8 +68,11 @@ static const struct option common_options[] = {
 };
 
 /* Names that libunbound answers by itself (RFC 6761). */
-static const char *const special_zones[] = {"test.",      "example.", "invalid.",
-                                            "localhost.", "onion.",   "home.arpa."};
+static const char *const special_zones[] = {
+    "test.", "example.", "invalid.", "localhost.", "onion.", "home.arpa.",
+    /* reverse zones of loopback and of documentation */
+    "127.in-addr.arpa.", "2.0.192.in-addr.arpa.", "100.51.198.in-addr.arpa.",
+    "113.0.203.in-addr.arpa.", "8.b.d.0.1.0.0.2.ip6.arpa."};
 
 static int
 ub_failed(struct err *err, const char *what, int rc)
@@ -432,4 +435,27 @@ dns_mx_parse(struct slice rdata, uint16_t *preference, char host[ADDRESS_DOMAIN_
         return false;
     dns_cut_u16(&rdata, preference);
     return dns_name_to_host(&name, host);
+}
+
+bool
+dns_ptr_parse(struct slice rdata, char host[ADDRESS_DOMAIN_MAX + 1])
+{
+    struct dns_name name;
+    size_t at = 0;
+    host[0] = '\0';
+    return dns_name_read(rdata, &at, &name) && at == rdata.n && dns_name_to_host(&name, host) &&
+           host[0] != '\0';
+}
+
+void
+dns_reverse_name(const uint8_t *ip, bool ipv6, char out[DNS_REVERSE_NAME_MAX])
+{
+    int n = 0;
+    if (!ipv6) {
+        snprintf(out, DNS_REVERSE_NAME_MAX, "%u.%u.%u.%u.in-addr.arpa", ip[3], ip[2], ip[1], ip[0]);
+        return;
+    }
+    for (int i = 15; i >= 0; i--)
+        n += snprintf(out + n, DNS_REVERSE_NAME_MAX - (size_t)n, "%x.%x.", ip[i] & 15, ip[i] >> 4);
+    snprintf(out + n, DNS_REVERSE_NAME_MAX - (size_t)n, "ip6.arpa");
 }

@@ -11,6 +11,7 @@
 #include "relay/sys/base/err.h"
 #include "relay/sys/base/limits.h"
 #include "relay/sys/base/list.h"
+#include "relay/sys/base/slice.h"
 #include "relay/sys/net/loop.h"
 
 struct resolver;
@@ -24,7 +25,7 @@ struct resolver_config {
 struct resolver *resolver_new(struct loop *l, const struct resolver_config *cfg, struct err *err);
 void resolver_free(struct resolver *r); /* pending questions end with ERR_CANCELLED first */
 
-enum dns_type { DNS_A = 1, DNS_MX = 15, DNS_TXT = 16, DNS_AAAA = 28, DNS_TLSA = 52 };
+enum dns_type { DNS_A = 1, DNS_PTR = 12, DNS_MX = 15, DNS_TXT = 16, DNS_AAAA = 28, DNS_TLSA = 52 };
 
 /* Bogus answers (validation failed) are DNS_TEMP. */
 enum dns_status {
@@ -57,5 +58,11 @@ void dns_query_fini(struct dns_query *q); /* releases records; required after do
  * "" for the null MX "." (RFC 7505). false when malformed or not a host name:
  * letters, digits, hyphens and (as the field does) underscores. */
 bool dns_mx_parse(struct slice rdata, uint16_t *preference, char host[ADDRESS_DOMAIN_MAX + 1]);
+/* RDATA of a PTR: likewise; false for the root too. */
+bool dns_ptr_parse(struct slice rdata, char host[ADDRESS_DOMAIN_MAX + 1]);
+/* The name whose PTR records say what the address is called (RFC 1035 3.5,
+ * RFC 3596 2.5): "1.2.0.192.in-addr.arpa". `ip`: 4 bytes, or 16 with `ipv6`. */
+enum { DNS_REVERSE_NAME_MAX = 80 };
+void dns_reverse_name(const uint8_t *ip, bool ipv6, char out[DNS_REVERSE_NAME_MAX]);
 
 #endif

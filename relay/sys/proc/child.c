@@ -1,5 +1,6 @@
 #include "relay/sys/proc/child.h"
 
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -14,6 +15,7 @@
 #include "relay/sys/base/metrics.h"
 #include "relay/sys/config/config.h"
 #include "relay/sys/net/stream.h"
+#include "relay/sys/proc/confine.h"
 #include "relay/sys/proc/keeper.h"
 #include "relay/sys/proc/rights.h"
 #include "relay/sys/proc/worker.h"
@@ -152,19 +154,43 @@ run_sandbox(const struct config *c)
 }
 
 static int
-run_worker(const struct config *c, unsigned number, struct slice owner_hex)
+run_worker(const struct config *c, unsigned number, struct slice owner_hex, const char *dataset)
 {
     struct worker_config w = {.config = c, .number = number};
+    w.dataset = strcmp(dataset, "-") != 0 ? dataset : "";
     if (!owner_from_hex(owner_hex, w.owner))
         return EXIT_USAGE;
     return worker_run(&w);
 }
 
+/* It has no configuration. */
 static int
-run_role(const char *role, unsigned number, struct slice owner, const struct config *c)
+run_checker(void)
 {
+    struct err err = {0};
+    if (confine(CONFINE_CHECKER, NULL, &err) != 0) {
+        LOG(LOG_ERROR, "child.cannot-start", LF_ERR(&err));
+        return EXIT_SOFTWARE;
+    }
+    return checker_run(
+        &(struct checker_config){.listen_fd = CHECKER_FD_LISTEN, .control_fd = CHILD_FD_CONTROL});
+}
+
+static enum confine_role
+confined_as(const char *role)
+{
+    return strcmp(role, "worker") == 0   ? CONFINE_WORKER
+           : strcmp(role, "signer") == 0 ? CONFINE_SIGNER
+           : strcmp(role, "redis") == 0  ? CONFINE_KEEPER
+                                         : CONFINE_SANDBOX;
+}
+
+static int
+run_role(char **argv, unsigned number, const struct config *c)
+{
+    const char *role = argv[0];
     if (strcmp(role, "worker") == 0)
-        return run_worker(c, number, owner);
+        return run_worker(c, number, slice_str(argv[2]), argv[4]);
     if (strcmp(role, "signer") == 0)
         return run_signer(c);
     if (strcmp(role, "sandbox") == 0)
@@ -177,26 +203,27 @@ child_main(int argc, char **argv)
 {
     struct err err = {0};
     uint64_t number;
-    if (argc != 4 || !slice_to_u64(slice_str(argv[1]), &number) || number >= METRICS_SLOTS_MAX)
+    if (argc != 5 || !slice_to_u64(slice_str(argv[1]), &number) || number >= METRICS_SLOTS_MAX)
         return EXIT_USAGE;
     log_init(argv[0], (unsigned)number, LOG_INFO);
+    signal(SIGPIPE, SIG_IGN); /* the start of a process has put it back */
     if (rights_become(argv[3], &err) != 0) {
         LOG(LOG_ERROR, "child.rights", LF_ERR(&err));
         return EXIT_SOFTWARE;
     }
     if (strcmp(argv[0], "checker") == 0)
-        return checker_run(&(struct checker_config){.listen_fd = CHECKER_FD_LISTEN,
-                                                    .control_fd = CHILD_FD_CONTROL});
+        return run_checker();
     const struct config *c = config_read_snapshot(CHILD_FD_CONFIG, &err);
     /* Slot 0 is for everything that is not a worker. */
     unsigned slot = strcmp(argv[0], "worker") == 0 ? (unsigned)number + 1 : 0;
-    if (c == NULL || metrics_attach(CHILD_FD_METRICS, slot, &err) != 0) {
+    if (c == NULL || metrics_attach(CHILD_FD_METRICS, slot, &err) != 0 ||
+        confine(confined_as(argv[0]), c, &err) != 0) {
         LOG(LOG_ERROR, "child.cannot-start", LF_ERR(&err));
         return EXIT_SOFTWARE;
     }
     if (c->loopback_only)
         net_only_loopback();
-    int code = run_role(argv[0], (unsigned)number, slice_str(argv[2]), c);
+    int code = run_role(argv, (unsigned)number, c);
     config_free(c);
     return code;
 }

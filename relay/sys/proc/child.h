@@ -1,7 +1,8 @@
 /*
  * What the supervisor and its children agree on: how a child is started and
  * what stands on which descriptor. A child is this program with the arguments
- * "child ROLE NUMBER OWNER AS" (AS: rights.h); standard error is the log.
+ * "child ROLE NUMBER OWNER AS DATASET" (AS: rights.h); standard error is the
+ * log. DATASET is the uuid of the queue's dataset, "-" while it is not known.
  */
 #ifndef STAGEPOST_PROC_CHILD_H
 #define STAGEPOST_PROC_CHILD_H
@@ -36,10 +37,12 @@ enum sandbox_fd {
 
 /* Lines on the control socket (relay/sys/net/control.h). To a worker: "drain",
  * and "died HEX", naming the queue owner of a dead worker. From a worker:
- * "ready". With workers and signers those of a reload, relay/sys/config/follow.h. */
+ * "ready", and "dataset UUID" before it. With workers and signers those of a reload,
+ * relay/sys/config/follow.h. */
 #define CONTROL_DRAIN "drain"
 #define CONTROL_DIED "died "
 #define CONTROL_READY "ready"
+#define CONTROL_DATASET "dataset "
 enum { OWNER_HEX_BYTES = 2 * QUEUE_OWNER_BYTES };
 
 /* How long children may take to end once their supervisor is gone. */

@@ -25,7 +25,9 @@ enum {
     EXIT_UNAVAILABLE = 69,
     EXIT_TEMPFAIL = 75,
     ADOPT_WAIT_MS = 10000, /* for the lock, or an answer of who holds it */
-    REDIS_STOP_MS = 20000, /* SIGTERM writes and fsyncs what is left; then SIGKILL */
+    EARLY_END_MS = 5000,
+    LAST_WORDS_BYTES = 800, /* of its log; one log value has room for them */
+    REDIS_STOP_MS = 20000,  /* SIGTERM writes and fsyncs what is left; then SIGKILL */
 };
 
 /* redis-tools has the same binary under another name; Redis looks at argv[0]. */
@@ -197,6 +199,24 @@ watch(const struct keeper_config *cfg, int pidfd)
     }
 }
 
+/* Its last words, when it ends as soon as it has begun: a corrupt file, a disk
+ * that is full. It is started again all the same: a disk gets room again, and
+ * meanwhile clients are told to come back. */
+static void
+log_last_words(const struct keeper_config *cfg)
+{
+    char path[512], text[LAST_WORDS_BYTES];
+    snprintf(path, sizeof path, "%s/redis.log", cfg->dataset_dir);
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    off_t size = fd >= 0 ? lseek(fd, 0, SEEK_END) : 0;
+    off_t from = size > LAST_WORDS_BYTES ? size - LAST_WORDS_BYTES : 0;
+    ssize_t n = fd >= 0 ? pread(fd, text, sizeof text, from) : -1;
+    if (fd >= 0)
+        close(fd);
+    LOG(LOG_ERROR, "redis.cannot-start", LF_STR("log", path),
+        LF_S("text", slice_trim(slice_from(text, n > 0 ? (size_t)n : 0))));
+}
+
 int
 keeper_run(const struct keeper_config *cfg)
 {
@@ -210,6 +230,7 @@ keeper_run(const struct keeper_config *cfg)
         LOG(LOG_ERROR, "redis.ended-early", LF_U("pid", pid));
         return EXIT_TEMPFAIL;
     }
+    uint64_t started_ms = clock_mono_ms();
     LOG(LOG_INFO, "redis.started", LF_U("pid", pid));
     bool ordered = watch(cfg, pidfd);
     if (ordered) {
@@ -217,6 +238,8 @@ keeper_run(const struct keeper_config *cfg)
         stop_redis(pid, pidfd);
     } else {
         LOG(LOG_ERROR, "redis.died", LF_U("pid", pid));
+        if (clock_mono_ms() < started_ms + EARLY_END_MS)
+            log_last_words(cfg);
     }
     waitpid(pid, NULL, WNOHANG); /* an adopted one is not ours to reap */
     close(pidfd);

@@ -134,6 +134,64 @@ statedir_claim(const struct statedir *s, bool development, struct err *err)
     return 0;
 }
 
+static bool
+is_uuid(struct slice text)
+{
+    for (size_t i = 0; i < text.n; i++)
+        if (strchr("0123456789abcdef", text.p[i]) == NULL || text.p[i] == '\0')
+            return false;
+    return text.n == QUEUE_DATASET_BYTES;
+}
+
+int
+statedir_dataset(const struct statedir *s, char uuid[QUEUE_DATASET_BYTES + 1], struct err *err)
+{
+    char path[256], line[QUEUE_DATASET_BYTES + 8] = "";
+    uuid[0] = '\0';
+    snprintf(path, sizeof path, "%s/dataset", s->path);
+    FILE *in = fopen(path, "re");
+    if (in == NULL)
+        return errno == ENOENT ? 0 : err_set_errno(err, ERR_IO, "%s", path);
+    size_t n = fread(line, 1, sizeof line - 1, in);
+    fclose(in);
+    struct slice text = slice_trim(slice_from(line, n));
+    if (!is_uuid(text))
+        return err_set(err, ERR_CONFIG, "%s: not the name of a dataset", path);
+    slice_to_cstr(text, uuid, QUEUE_DATASET_BYTES + 1);
+    return 0;
+}
+
+static int
+sync_path(const char *path, int flags, struct err *err)
+{
+    int fd = open(path, flags | O_CLOEXEC);
+    int failed = fd < 0 || fsync(fd) != 0;
+    if (failed)
+        err_set_errno(err, ERR_IO, "%s", path);
+    if (fd >= 0)
+        close(fd);
+    return failed ? -1 : 0;
+}
+
+int
+statedir_remember_dataset(const struct statedir *s, const char *uuid, struct err *err)
+{
+    char path[256], part[256];
+    snprintf(path, sizeof path, "%s/dataset", s->path);
+    snprintf(part, sizeof part, "%s/dataset.new", s->path);
+    FILE *out = fopen(part, "we");
+    if (out == NULL)
+        return err_set_errno(err, ERR_IO, "%s", part);
+    bool written = fprintf(out, "%s\n", uuid) > 0;
+    if (fclose(out) != 0 || !written)
+        return err_set_errno(err, ERR_IO, "%s", part);
+    if (sync_path(part, O_RDWR, err) != 0)
+        return -1;
+    if (rename(part, path) != 0)
+        return err_set_errno(err, ERR_IO, "%s", path);
+    return sync_path(s->path, O_RDONLY | O_DIRECTORY, err);
+}
+
 void
 statedir_close(struct statedir *s)
 {

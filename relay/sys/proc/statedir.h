@@ -12,6 +12,8 @@
 
 #include <stdbool.h>
 
+#include "queue/queue.h"
+
 #include "relay/sys/base/err.h"
 
 struct statedir {
@@ -32,6 +34,13 @@ int statedir_open(struct statedir *s, const char *path, struct err *err);
  * mail never get into production, nor production mail into a sandbox. */
 int statedir_claim(const struct statedir *s, bool development, struct err *err);
 void statedir_close(struct statedir *s);
+
+/* The uuid of the dataset that this gateway has kept its queue in, in the file
+ * "dataset": an empty Redis, or another's, must not be taken for ours. "" when
+ * none is remembered. ERR_CONFIG: the file has something else in it. */
+int statedir_dataset(const struct statedir *s, char uuid[QUEUE_DATASET_BYTES + 1], struct err *err);
+/* Durable when it returns 0. */
+int statedir_remember_dataset(const struct statedir *s, const char *uuid, struct err *err);
 
 /* Opens (and makes) a lock file and tries to lock it; the descriptor, -1 with
  * ERR_REFUSED when somebody holds it. Not inherited. */

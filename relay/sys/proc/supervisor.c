@@ -26,15 +26,19 @@
 #include "relay/sys/net/control.h"
 #include "relay/sys/net/process.h"
 #include "relay/sys/proc/child.h"
+#include "relay/sys/proc/confine.h"
 #include "relay/sys/proc/notify.h"
 #include "relay/sys/proc/reload.h"
 
 enum {
     RESTART_FIRST_MS = 50,
     RESTART_MAX_MS = 5000,
-    YOUNG_MS = 10000, /* a child that dies younger waits longer each time */
-    DRAIN_MS = 30000, /* for each group of children; then SIGKILL */
+    YOUNG_MS = 10000,      /* a child that dies younger waits longer each time */
+    CRASH_LOOP_DEATHS = 5, /* so many young deaths, one after the other, are an alarm */
+    DRAIN_MS = 30000,      /* for each group of children; then SIGKILL */
     EXIT_UNAVAILABLE = 69,
+    EXIT_SOFTWARE = 70,
+    EXIT_CONFIG = 78,
     FDS_MAX = WORKER_FD_LISTEN + CONFIG_LISTENERS_MAX,
 };
 
@@ -53,6 +57,7 @@ struct child {
     uint8_t owner[QUEUE_OWNER_BYTES]; /* workers: of the running process */
     bool ready;
     uint64_t started_ms, pause_ms;
+    unsigned young_deaths; /* one after the other */
     struct timer restart;
 };
 
@@ -74,6 +79,7 @@ struct supervisor {
     int next_config_fds[CONFIG_READER_COUNT]; /* while a reload is under way */
     bool reload_again;                        /* SIGHUP came during one */
     bool said_ready;
+    char dataset[QUEUE_DATASET_BYTES + 1]; /* "": not known */
     int exit_code;
 };
 
@@ -117,6 +123,31 @@ role_fds(const struct child *c, int fds[FDS_MAX])
     return n;
 }
 
+/* Said again at each multiple: who looks at the log for the first time should
+ * not have missed it. */
+static void
+count_death(struct child *c, bool young)
+{
+    metrics_add(METRIC_CHILD_DEATHS, 1);
+    c->young_deaths = young ? c->young_deaths + 1 : 0;
+    if (!young || c->young_deaths % CRASH_LOOP_DEATHS != 0)
+        return;
+    metrics_add(METRIC_CRASH_LOOPS, 1);
+    LOG(LOG_ERROR, "supervisor.crash-loop", LF_STR("child", ROLE_NAMES[c->role]),
+        LF_U("number", c->number), LF_U("deaths", c->young_deaths));
+}
+
+static void
+start_again_later(struct child *c)
+{
+    bool young = clock_mono_ms() - c->started_ms < YOUNG_MS;
+    count_death(c, young);
+    c->pause_ms = !young || c->pause_ms == 0 ? RESTART_FIRST_MS : c->pause_ms * 2;
+    if (c->pause_ms > RESTART_MAX_MS)
+        c->pause_ms = RESTART_MAX_MS;
+    timer_start(&c->restart, c->pause_ms);
+}
+
 static void
 child_exited(void *owner, int code, int signo)
 {
@@ -147,11 +178,7 @@ child_exited(void *owner, int code, int signo)
         raise(SIGTERM);
         return;
     }
-    bool young = clock_mono_ms() - c->started_ms < YOUNG_MS;
-    c->pause_ms = !young || c->pause_ms == 0 ? RESTART_FIRST_MS : c->pause_ms * 2;
-    if (c->pause_ms > RESTART_MAX_MS)
-        c->pause_ms = RESTART_MAX_MS;
-    timer_start(&c->restart, c->pause_ms);
+    start_again_later(c);
 }
 
 static void
@@ -195,11 +222,26 @@ worker_is_ready(struct child *c)
     notify_ready();
 }
 
+/* Workers begin with it from now on, and so do later starts: RDS-17. */
+static void
+learn_dataset(struct supervisor *s, struct slice uuid)
+{
+    struct err err = {0};
+    if (s->dataset[0] != '\0' || uuid.n != QUEUE_DATASET_BYTES)
+        return;
+    slice_to_cstr(uuid, s->dataset, sizeof s->dataset);
+    if (!s->cfg->config->development &&
+        statedir_remember_dataset(s->cfg->dir, s->dataset, &err) != 0)
+        LOG(LOG_ERROR, "supervisor.dataset-not-remembered", LF_ERR(&err));
+}
+
 static void
 child_spoke(struct control_user *u, struct slice line)
 {
     struct child *c = container_of(u, struct child, control_user);
-    if (slice_eq(line, SLICE(CONTROL_READY)))
+    if (slice_starts(line, SLICE(CONTROL_DATASET)))
+        learn_dataset(c->sup, slice_skip(line, sizeof CONTROL_DATASET - 1));
+    else if (slice_eq(line, SLICE(CONTROL_READY)))
         worker_is_ready(c);
     else if (!reload_part_said(&c->sup->reload, &c->follows, line))
         LOG(LOG_WARN, "supervisor.control-unknown", LF_STR("child", ROLE_NAMES[c->role]));
@@ -238,6 +280,7 @@ child_spawn(struct child *c, int child_control_fd, struct err *err)
                     number,
                     owner,
                     as,
+                    s->dataset[0] != '\0' ? s->dataset : (char *)(uintptr_t) "-",
                     NULL};
     struct process_spec spec = {.file = "/proc/self/exe", .argv = argv, .fds = fds};
     spec.fd_count = (int)role_fds(c, fds);
@@ -512,7 +555,7 @@ open_shared(struct supervisor *s, struct err *err)
     if (make_snapshots(s->cfg->config, s->config_fds, err) != 0)
         return -1;
     s->metrics_fd = metrics_create(err);
-    if (s->metrics_fd < 0)
+    if (s->metrics_fd < 0 || metrics_attach(s->metrics_fd, 0, err) != 0)
         return -1;
     if (pipe2(life, O_CLOEXEC) != 0)
         return err_set_errno(err, ERR_IO, "pipe");
@@ -562,9 +605,12 @@ supervisor_run(const struct supervisor_config *cfg)
     timer_init(&s.phase_limit, s.loop, phase_too_long);
     reload_init(&s.reload, s.loop, reload_done);
     s.generation = cfg->config->generation;
-    if (open_shared(&s, &err) != 0) {
+    setenv("UV_USE_IO_URING", "0", 1); /* nobody is allowed to */
+    if (statedir_dataset(cfg->dir, s.dataset, &err) != 0 ||
+        confine(CONFINE_SUPERVISOR, cfg->config, &err) != 0 || open_shared(&s, &err) != 0) {
         LOG(LOG_ERROR, "supervisor.cannot-start", LF_ERR(&err));
-        return 70; /* EX_SOFTWARE: there is nothing to clean up that exit does not */
+        /* There is nothing to clean up that exit does not. */
+        return err.code == ERR_CONFIG ? EXIT_CONFIG : EXIT_SOFTWARE;
     }
     s.sigterm = signal_watch_open(s.loop, SIGTERM, on_signal, &s);
     s.sigint = signal_watch_open(s.loop, SIGINT, on_signal, &s);

@@ -14,8 +14,10 @@
 #include <unistd.h>
 
 #include "api/api.h"
+#include "dkim/checker_client.h"
 #include "dkim/signer_client.h"
 #include "relay/accept/credential.h"
+#include "relay/accept/policy/preflight.h"
 #include "relay/accept/smtp/server.h"
 #include "relay/accept/submit.h"
 #include "relay/deliver/deliver.h"
@@ -45,9 +47,11 @@ struct worker {
     const struct config *in_force, *next;
     struct config_follower follower;
     struct loop *loop;
-    struct tls_context *tls_server, *tls_client, *tls_next;
+    struct tls_context *tls_server, *tls_client, *tls_redis, *tls_next;
     struct resolver *resolver;
     struct signer_client *signers;
+    struct checker_client *checker;
+    struct preflight *preflight;
     struct deliver *deliver;
     struct queue *queue;
     struct submit_door *door;
@@ -226,7 +230,10 @@ ready_polls(struct timer *t)
         return;
     }
     LOG0(LOG_INFO, "worker.ready");
-    if (!control_send(CHILD_FD_CONTROL, SLICE(CONTROL_READY "\n"), -1))
+    char line[CONTROL_LINE_MAX];
+    int n = snprintf(line, sizeof line, CONTROL_DATASET "%s\n" CONTROL_READY "\n",
+                     queue_dataset(w->queue));
+    if (!control_send(CHILD_FD_CONTROL, slice_from(line, (size_t)n), -1))
         LOG0(LOG_WARN, "worker.control-lost");
 }
 
@@ -239,13 +246,18 @@ open_network(struct worker *w, struct err *err)
     struct resolver_config dns = {
         .forward = c->dns_forward[0] != '\0' ? c->dns_forward : NULL,
         .no_special_zones = c->development,
+        .trust_anchor_file = c->dns_trust_anchor[0] != '\0' ? c->dns_trust_anchor : NULL,
     };
     w->tls_server = tls_server_from_text(c->tls_cert_pem, c->tls_key_pem, err);
     w->tls_client = tls_client_opportunistic_new(err);
+    if (c->redis_tls && (w->tls_redis = tls_client_verifying_new(c->redis_ca_path, err)) == NULL)
+        return -1;
     w->resolver = resolver_new(w->loop, &dns, err);
     if (w->tls_server == NULL || w->tls_client == NULL || w->resolver == NULL)
         return -1;
     w->signers = signer_client_new(w->loop, c->signer_sockets, c->signer_count);
+    w->checker = checker_client_new(w->loop, w->resolver, c->checker_socket);
+    w->preflight = preflight_new(w->loop, c, w->resolver, w->checker);
     return 0;
 }
 
@@ -254,6 +266,10 @@ open_queue(struct worker *w, struct err *err)
 {
     const struct config *c = &w->config;
     struct queue_config q = {
+        .dataset = w->cfg->dataset,
+        .redis_user = c->redis_user,
+        .redis_password = c->redis_password,
+        .redis_tls = w->tls_redis,
         .links = c->redis_links,
         .lease_ms = c->lease_ms,
         .history_bytes = c->history_bytes,
@@ -283,12 +299,14 @@ open_doors(struct worker *w)
 {
     const struct config *c = &w->config;
     w->door = submit_door_new(w->loop, c, w->queue, w->signers);
+    submit_door_set_preflight(w->door, w->preflight);
     w->credentials = credentials_new(w->loop, c);
     credentials_use_queue(w->credentials, w->queue);
     struct smtp_server_parts smtp = {.loop = w->loop,
                                      .config = c,
                                      .door = w->door,
                                      .credentials = w->credentials,
+                                     .preflight = w->preflight,
                                      .queue = w->queue,
                                      .tls = w->tls_server};
     w->smtp = smtp_server_new(&smtp);
@@ -312,9 +330,12 @@ worker_fini(struct worker *w)
     credentials_free(w->credentials);
     deliver_free(w->deliver);
     signer_client_free(w->signers);
+    preflight_free(w->preflight);
+    checker_client_free(w->checker);
     resolver_free(w->resolver);
     tls_context_free(w->tls_server);
     tls_context_free(w->tls_client);
+    tls_context_free(w->tls_redis);
     forget_reload(&w->follower);
     if (w->in_force != w->cfg->config)
         config_free(w->in_force);

@@ -12,6 +12,7 @@ struct worker_config {
     const struct config *config;
     unsigned number;
     uint8_t owner[QUEUE_OWNER_BYTES];
+    const char *dataset; /* queue_config.dataset */
 };
 
 /* Runs until told to drain or until the supervisor is gone; an exit code. */

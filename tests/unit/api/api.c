@@ -12,6 +12,7 @@
 #include "relay/accept/credential.h"
 #include "relay/accept/submit.h"
 #include "relay/sandbox/store.h"
+#include "relay/accept/credential_registry.h"
 #include "relay/sys/base/bug.h"
 #include "relay/sys/base/clock.h"
 #include "relay/sys/base/limits.h"
@@ -61,6 +62,43 @@ credential_by_key(const struct credentials *cs, struct slice key, const struct n
     return slice_eq(key, SLICE("dev"))        ? &CREDENTIAL
            : slice_eq(key, SLICE("nameless")) ? &WITHOUT_TENANT
                                               : NULL;
+}
+
+const struct config_credential *
+credential_at(const struct credentials *cs, unsigned i)
+{
+    (void)cs;
+    return i == 0 ? &CREDENTIAL : NULL;
+}
+
+bool
+credential_is_of_file(const struct credentials *cs, const struct config_credential *cr)
+{
+    (void)cs;
+    (void)cr;
+    return true;
+}
+
+bool
+credential_record(const struct credentials *cs, struct slice user, char **text)
+{
+    (void)cs;
+    (void)user;
+    (void)text;
+    return false;
+}
+
+char *
+credential_record_text(const struct config_credential *cr)
+{
+    (void)cr;
+    abort(); /* nothing is changed here */
+}
+
+void
+credentials_refresh(struct credentials *cs)
+{
+    (void)cs;
 }
 
 struct config_generation *
@@ -476,6 +514,7 @@ words_every_result(void **state)
         {SUBMIT_CONTENT, 422, "message_refused", false},
         {SUBMIT_TOO_LARGE, 413, "too_large", false},
         {SUBMIT_LOOP, 422, "mail_loop", false},
+        {SUBMIT_POLICY, 403, "policy", false},
         {SUBMIT_KEY_CONFLICT, 422, "idempotency_key_reused", false},
         {SUBMIT_KEY_IN_FLIGHT, 409, "idempotency_key_in_flight", true},
         {SUBMIT_NO_ROOM, 503, "queue_full", true},
@@ -1258,6 +1297,94 @@ shows_queues(void **state)
     client_close(&c);
 }
 
+static void
+keeps_suppressions(void **state)
+{
+    (void)state;
+    struct client c;
+    fake_operate()->has_more = true;
+    struct answer a = ask(&c, "GET /v1/suppressions?limit=1", KEY, SLICE_NONE);
+    assert_int_equal(a.status, 200);
+    assert_true(body_has(&a, "{\"data\":[{\"email\":\"a@b.example\",\"reason\":\"complaint\","
+                             "\"created_at\":null}],\"has_more\":true,\"next\":\"ab00"));
+    json_t *o = parse(&a);
+    char line[256];
+    snprintf(line, sizeof line, "GET /v1/suppressions?after=%s",
+             json_string_value(json_object_get(o, "next")));
+    json_decref(o);
+    client_close(&c);
+    a = ask(&c, line, KEY, SLICE_NONE);
+    assert_int_equal(a.status, 200);
+    assert_non_null(strstr(fake_operate()->asked, "tenant=dev"));
+    assert_non_null(strstr(fake_operate()->asked, "after=ab"));
+    client_close(&c);
+    a = ask(&c, "GET /v1/suppressions?after=abc", KEY, SLICE_NONE);
+    assert_problem(&a, 422, "invalid_fields");
+    client_close(&c);
+    fake_operate()->affected = 2;
+    a = ask(&c, "PUT /v1/suppressions/anna%2Bx@Two.example", JSON,
+            SLICE("{\"reason\":\"hard_bounce\"}"));
+    assert_int_equal(a.status, 201);
+    assert_true(
+        slice_eq(a.body, SLICE("{\"email\":\"anna+x@two.example\",\"reason\":\"hard_bounce\","
+                               "\"created_at\":\"2026-11-23T08:00:00.123Z\",\"affected\":2}\n")));
+    assert_non_null(strstr(fake_operate()->asked, "sweep tenant=dev"));
+    assert_non_null(strstr(fake_operate()->asked, "action=4 recipient=anna+x@two.example"));
+    client_close(&c);
+    a = ask(&c, "GET /v1/suppressions/a@b.example", KEY, SLICE_NONE);
+    assert_problem(&a, 404, "not_found");
+    client_close(&c);
+    a = ask(&c, "DELETE /v1/suppressions/a@b.example", KEY, SLICE_NONE);
+    assert_problem(&a, 404, "not_found");
+    client_close(&c);
+    fake_operate()->existed = true;
+    a = ask(&c, "DELETE /v1/suppressions/a@b.example", KEY, SLICE_NONE);
+    assert_int_equal(a.status, 204);
+    client_close(&c);
+    a = ask(&c, "GET /v1/suppressions/a@b.example", KEY, SLICE_NONE);
+    assert_true(body_has(&a, "\"reason\":\"manual\""));
+    assert_false(body_has(&a, "affected"));
+    client_close(&c);
+    a = ask_control(&c, "DELETE /v1/suppressions/a@b.example?tenant=two", "", SLICE_NONE);
+    assert_int_equal(a.status, 204);
+    assert_non_null(strstr(fake_operate()->asked, "suppression tenant=two"));
+    client_close(&c);
+}
+
+static void
+refuses_wrong_suppressions(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *line, *body;
+        unsigned status;
+        const char *code;
+    } ROWS[] = {
+        {"PUT /v1/suppressions/nobody", "", 422, "invalid_address"},
+        {"PUT /v1/suppressions/%zz", "", 422, "invalid_address"},
+        {"PUT /v1/suppressions/a@b.example", "[", 400, "invalid_json"},
+        {"PUT /v1/suppressions/a@b.example", "{\"reason\":\"x\"}", 422, "invalid_fields"},
+        {"PUT /v1/suppressions/a@b.example", "{\"why\":\"manual\"}", 422, "invalid_fields"}};
+    struct client c;
+    struct answer a;
+    for (size_t i = 0; i < ARRAY_LEN(ROWS); i++) {
+        a = ask(&c, ROWS[i].line, JSON, slice_str(ROWS[i].body));
+        assert_problem(&a, ROWS[i].status, ROWS[i].code);
+        client_close(&c);
+    }
+    a = ask_control(&c, "DELETE /v1/suppressions/a@b.example", "", SLICE_NONE);
+    assert_problem(&a, 422, "tenant_needed");
+    client_close(&c);
+    a = ask(&c, "PUT /v1/suppressions/a@b.example", "", SLICE_NONE);
+    assert_problem(&a, 401, "unauthorized");
+    client_close(&c);
+    assert_string_equal(fake_operate()->asked, "");
+    fake_operate()->error = ERR_FULL;
+    a = ask(&c, "PUT /v1/suppressions/a@b.example", KEY, SLICE_NONE);
+    assert_problem(&a, 503, "queue_full");
+    client_close(&c);
+}
+
 /* ---- operators ---------------------------------------------------------- */
 
 static void
@@ -1332,9 +1459,8 @@ the_admin_key_makes_an_operator(void **state)
                 {"", 401}};
     struct client c;
     /* SHA-256 of "admin" and "older" */
-    config.admin_key_sha256 = "8c6976e5b5410415bde908bd4dee15dfb167a9c873fc4bb8a81f6f2ab448a918";
-    config.admin_key_sha256_old =
-        "da925a30e31f7fdaa7044e3e5ba4ae17670de82d677b0e7adf5700428a137a36";
+    config.admin_key_sha256[0] = "8c6976e5b5410415bde908bd4dee15dfb167a9c873fc4bb8a81f6f2ab448a918";
+    config.admin_key_sha256[1] = "da925a30e31f7fdaa7044e3e5ba4ae17670de82d677b0e7adf5700428a137a36";
     for (size_t i = 0; i < ARRAY_LEN(ROWS); i++) {
         struct answer a =
             ask(&c, "GET /v1/messages/" ID_TEXT "?tenant=two", ROWS[i].fields, SLICE_NONE);
@@ -1343,7 +1469,7 @@ the_admin_key_makes_an_operator(void **state)
             assert_string_equal(fake.tenant, "two");
         client_close(&c);
     }
-    config.admin_key_sha256 = config.admin_key_sha256_old = "";
+    config.admin_key_sha256[0] = config.admin_key_sha256[1] = "";
     struct answer a =
         ask(&c, "GET /v1/messages/" ID_TEXT, "Authorization: Bearer admin\r\n", SLICE_NONE);
     assert_problem(&a, 401, "unauthorized");
@@ -1404,6 +1530,8 @@ main(void)
         ROUTE_TEST(tells_events_and_gives_bytes),
         ROUTE_TEST(changes_what_waits),
         ROUTE_TEST(shows_queues),
+        ROUTE_TEST(keeps_suppressions),
+        ROUTE_TEST(refuses_wrong_suppressions),
         ROUTE_TEST(refuses_wrong_changes),
         ROUTE_TEST(operators_see_everything),
         ROUTE_TEST(operators_send_as_somebody),

@@ -236,10 +236,34 @@ test_known_deviations(void **state)
               "d.test");
     assert_int_equal(v.result, SPF_PASS);
     assert_true(v.unsure);
-    v = check("d.test TXT v=spf1 a/0 -all" HOSTS, ME, "user", "d.test");
+    v = check("d.test TXT v=spf1 mx/0 -all" HOSTS, ME, "user", "d.test");
     assert_int_equal(v.result, SPF_PERMERROR);
     v = check("d.test TXT v=spf1 exists:%{l}.test -all\na=b.test A 127.0.0.1", ME, "a=b", "d.test");
     assert_int_equal(v.result, SPF_FAIL);
+}
+
+/* It lets everybody pass as soon as there is an address of the family. */
+static void
+test_prefix_of_no_bits(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *zone, *ip;
+        enum spf_result want;
+    } rows[] = {
+        {"d.test TXT v=spf1 a/0 -all" HOSTS, OTHER, SPF_PASS},
+        {"d.test TXT v=spf1 a:gone.test/0 -all" HOSTS, OTHER, SPF_FAIL},
+        {"d.test TXT v=spf1 a//0 -all" HOSTS, "2001:db8:ffff::9", SPF_PASS},
+        {"d.test TXT v=spf1 a:h.test//0 -all" HOSTS, ME6, SPF_FAIL},
+        {"d.test TXT v=spf1 mx//0 -all" HOSTS, "2001:db8:ffff::9", SPF_PASS},
+        {"d.test TXT v=spf1 a:h.test/0//64 -all" HOSTS, ME6, SPF_FAIL},
+        {"d.test TXT v=spf1 a:h.test/0//64 -all" HOSTS, OTHER, SPF_PASS},
+    };
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+        struct spf_verdict v = check(rows[i].zone, rows[i].ip, "user", "d.test");
+        if (v.result != rows[i].want || v.lookups != 1)
+            fail_msg("row %zu: %s, %u lookups", i, spf_result_name(v.result), v.lookups);
+    }
 }
 
 static void
@@ -331,7 +355,7 @@ main(void)
         cmocka_unit_test(test_table),          cmocka_unit_test(test_no_domain),
         cmocka_unit_test(test_counts),         cmocka_unit_test(test_known_deviations),
         cmocka_unit_test(test_crash_inputs),   cmocka_unit_test(test_growing_names),
-        cmocka_unit_test(test_many_addresses),
+        cmocka_unit_test(test_many_addresses), cmocka_unit_test(test_prefix_of_no_bits),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

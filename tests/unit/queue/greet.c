@@ -4,6 +4,7 @@
 
 #include <stdio.h>
 
+#include "queue/core.h"
 #include "relay/sys/net/listener.h"
 
 /* The status settles at `away` and nothing can be committed. */
@@ -21,6 +22,15 @@ expect_refused(struct world *w)
     mail_fini(&mail);
 }
 
+/* The log names what is wrong. */
+static void
+expect_trouble(struct world *w, struct slice text)
+{
+    WORLD_UNTIL(w, w->a.q->trouble != NULL);
+    if (slice_find_slice(slice_str(w->a.q->trouble), text) == strlen(w->a.q->trouble))
+        fail_msg("%.*s is not in: %s", SLICE_FMT(text), w->a.q->trouble);
+}
+
 static void
 weak_settings_are_refused_until_they_are_mended(void **state)
 {
@@ -29,11 +39,15 @@ weak_settings_are_refused_until_they_are_mended(void **state)
         {"CONFIG SET appendfsync everysec", "CONFIG SET appendfsync always"},
         {"CONFIG SET no-appendfsync-on-rewrite yes", "CONFIG SET no-appendfsync-on-rewrite no"},
         {"CONFIG SET maxmemory-policy allkeys-lru", "CONFIG SET maxmemory-policy noeviction"},
+        {"CONFIG SET proto-max-bulk-len 33554432", "CONFIG SET proto-max-bulk-len 536870912"},
+        {"CONFIG SET appendonly no", "CONFIG SET appendonly yes"},
     };
     for (size_t i = 0; i < ARRAY_LEN(WRONG); i++) {
         freeReplyObject(redis_ask(&w->redis, WRONG[i][0], NULL));
         worker_start(w, &w->a);
         expect_refused(w);
+        const char *name = WRONG[i][0] + sizeof "CONFIG SET " - 1;
+        expect_trouble(w, slice_from(name, strcspn(name, " ")));
         freeReplyObject(redis_ask(&w->redis, WRONG[i][1], NULL));
         WORLD_UNTIL(w, queue_status(w->a.q) == QUEUE_UP);
         worker_close(w, &w->a);
@@ -101,6 +115,72 @@ a_redis_that_comes_late_is_found(void **state)
     world_run_ms(w, 500);
     assert_int_equal(queue_status(w->a.q), QUEUE_STARTING);
     redis_resume(&w->redis);
+    WORLD_UNTIL(w, queue_status(w->a.q) == QUEUE_UP);
+}
+
+static void
+a_replica_is_refused_until_it_is_a_primary(void **state)
+{
+    struct world *w = *state;
+    freeReplyObject(redis_ask(&w->redis, "REPLICAOF 127.0.0.1 1"));
+    worker_start(w, &w->a);
+    expect_trouble(w, SLICE("Redis is a replica"));
+    expect_refused(w);
+    freeReplyObject(redis_ask(&w->redis, "REPLICAOF NO ONE"));
+    WORLD_UNTIL(w, queue_status(w->a.q) == QUEUE_UP);
+}
+
+/* ---- who we are to Redis: RDS-09 --------------------------------------------- */
+
+static void
+log_in(struct world *w, const char *user, const char *password, const char *trouble)
+{
+    w->a.cfg.redis_user = user;
+    w->a.cfg.redis_password = password;
+    worker_start(w, &w->a);
+    if (trouble != NULL)
+        expect_trouble(w, slice_str(trouble));
+    else
+        WORLD_UNTIL(w, queue_status(w->a.q) == QUEUE_UP && link_is_up(w->a.q->links, 4));
+    if (trouble == NULL)
+        commit_one(w, &w->a, 5);
+    worker_close(w, &w->a);
+}
+
+static void
+passwords_are_sent_and_asked_for_by_name(void **state)
+{
+    struct world *w = *state;
+    w->a.cfg.links = 4; /* and the subscriber, 4 */
+    log_in(w, "", "needless", "Redis has no password");
+    log_in(w, "", "", NULL);
+    freeReplyObject(redis_ask(&w->redis, "CONFIG SET requirepass secret"));
+    log_in(w, "", "", "Redis wants a password");
+    log_in(w, "", "wrong", "Redis refuses queue.redis_user");
+    log_in(w, "", "secret", NULL);
+    freeReplyObject(
+        redis_ask(&w->redis, "ACL SETUSER mail on >word ~sp:* &sp:hint +@all -@dangerous"));
+    log_in(w, "mail", "secret", "Redis refuses queue.redis_user");
+    log_in(w, "nobody", "word", "Redis refuses queue.redis_user");
+    log_in(w, "mail", "word", NULL);
+    freeReplyObject(redis_ask(&w->redis, "ACL SETUSER mail -@scripting"));
+    log_in(w, "mail", "word", "the ACL of queue.redis_user");
+}
+
+static void
+rights_taken_at_run_time_are_noticed(void **state)
+{
+    struct world *w = *state;
+    freeReplyObject(
+        redis_ask(&w->redis, "ACL SETUSER mail on >word ~sp:* &sp:hint +@all -@dangerous"));
+    w->a.cfg.redis_user = "mail";
+    w->a.cfg.redis_password = "word";
+    worker_start(w, &w->a);
+    WORLD_UNTIL(w, queue_status(w->a.q) == QUEUE_UP);
+    freeReplyObject(redis_ask(&w->redis, "ACL SETUSER mail resetkeys"));
+    expect_trouble(w, SLICE("the ACL of queue.redis_user"));
+    expect_refused(w);
+    freeReplyObject(redis_ask(&w->redis, "ACL SETUSER mail ~sp:*"));
     WORLD_UNTIL(w, queue_status(w->a.q) == QUEUE_UP);
 }
 
@@ -200,6 +280,9 @@ main(void)
         ONE(a_dataset_flushed_behind_our_back_is_noticed),
         BARE(a_redis_that_comes_late_is_found),
         BARE(strangers_are_not_believed),
+        BARE(a_replica_is_refused_until_it_is_a_primary),
+        BARE(passwords_are_sent_and_asked_for_by_name),
+        BARE(rights_taken_at_run_time_are_noticed),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -230,3 +230,99 @@ queue_summary_cancel(struct queue_summary_op *op)
 }
 
 const unsigned QUEUE_AGE_MINUTES[QUEUE_AGES - 1] = {5, 10, 20, 40, 80, 160, 320, 640, 1280};
+
+/* ---- sweeps and suppressions ---------------------------------------------------- */
+
+static void
+sweep_run(void *p)
+{
+    struct queue_sweep_op *op = p;
+    op->err.code = fake.error;
+    op->affected = fake.affected;
+    op->done(op);
+}
+
+void
+queue_sweep_start(struct queue_sweep_op *op, struct queue *q)
+{
+    (void)q;
+    char more[300];
+    snprintf(more, sizeof more, "action=%d recipient=%.*s", (int)op->action,
+             SLICE_FMT(op->recipient));
+    note("sweep", op->tenant, (struct msg_id){{0}}, slice_str(more));
+    op->state = reply_later(op, sweep_run);
+}
+
+void
+queue_sweep_cancel(struct queue_sweep_op *op)
+{
+    reply_now(op->state);
+}
+
+const char *
+queue_suppression_reason_name(enum queue_suppression_reason r)
+{
+    static const char *const NAMES[] = {"manual", "hard_bounce", "complaint"};
+    return NAMES[r];
+}
+
+static void
+suppression_run(void *p)
+{
+    struct queue_suppression_op *op = p;
+    op->err.code = fake.error;
+    op->existed = fake.existed;
+    op->entry.tenant = op->tenant;
+    op->entry.address = op->address;
+    op->entry.created_unix_ms = 1795420800123;
+    op->done(op);
+}
+
+void
+queue_suppression_start(struct queue_suppression_op *op, struct queue *q)
+{
+    (void)q;
+    char more[300];
+    snprintf(more, sizeof more, "verb=%d address=%.*s reason=%d", (int)op->verb,
+             SLICE_FMT(op->address), (int)op->entry.reason);
+    note("suppression", op->tenant, (struct msg_id){{0}}, slice_str(more));
+    op->state = reply_later(op, suppression_run);
+}
+
+void
+queue_suppression_cancel(struct queue_suppression_op *op)
+{
+    reply_now(op->state);
+}
+
+static void
+suppressions_run(void *p)
+{
+    struct queue_suppressions_op *op = p;
+    op->err.code = fake.error;
+    op->entries = arena_alloc(op->arena, sizeof *op->entries);
+    op->entries[0] = (struct queue_suppression){.tenant = SLICE("dev"),
+                                                .address = SLICE("a@b.example"),
+                                                .reason = QUEUE_SUPPRESSED_COMPLAINT};
+    op->count = 1;
+    op->has_more = fake.has_more;
+    op->next[0] = 0xab;
+    op->done(op);
+}
+
+void
+queue_suppressions_start(struct queue_suppressions_op *op, struct queue *q)
+{
+    (void)q;
+    char more[300];
+    snprintf(more, sizeof more, "limit=%u after=%02x", op->limit,
+             op->has_after ? op->after[0] : 0u);
+    note("suppressions", op->tenant, (struct msg_id){{0}}, slice_str(more));
+    op->state = reply_later(op, suppressions_run);
+}
+
+void
+queue_suppressions_cancel(struct queue_suppressions_op *op)
+{
+    reply_now(op->state);
+}

@@ -1,18 +1,19 @@
 /*
- * The operations of queue/operate.h for tests of the API: they note what they
- * were asked and answer what the test says, on a later turn.
+ * The operations of queue/operate.h and queue/suppression.h for tests of the API: they note what
+ * they were asked and answer what the test says, on a later turn.
  */
 #ifndef STAGEPOST_TESTS_FAKE_OPERATE_H
 #define STAGEPOST_TESTS_FAKE_OPERATE_H
 
 #include "queue/operate.h"
+#include "queue/suppression.h"
 
 struct fake_operate {
     struct loop *loop;
     /* What to answer. */
     enum err_code error;
     struct queue_message *(*message)(struct arena *arena); /* of a list of two */
-    bool has_more;
+    bool has_more, existed;
     unsigned affected, in_flight;
     bool hold; /* only when cancelled */
     /* What came: one line. */

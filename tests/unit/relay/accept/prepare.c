@@ -9,6 +9,7 @@
 
 #include <cmocka.h>
 
+#include "relay/sys/base/bug.h"
 #include "relay/sys/base/limits.h"
 
 static const char ID_TEXT[] = "01890a5d-ac96-774b-bcce-b302099a8057";
@@ -112,6 +113,23 @@ present_fields_stay(void **state)
 }
 
 static void
+empty_fields_are_written_anew(void **state)
+{
+    (void)state;
+    struct fixture f;
+    fixture_init(&f, SLICE("Date: \r\nMessage-ID:\r\nFrom: a@b.example\r\n\r\n"));
+    assert_int_equal(run(&f), PARSE_OK);
+    struct slice head = blob_slice(f.out.content.head);
+    size_t at = slice_find_slice(head, SLICE("Date: Mon"));
+    assert_true(at < head.n);
+    assert_slice(slice_skip(head, at),
+                 "Date: Mon, 23 Nov 2026 02:46:51 +0000\r\n"
+                 "Message-ID: <01890a5d-ac96-774b-bcce-b302099a8057@b.example>\r\n"
+                 "From: a@b.example\r\n\r\n");
+    fixture_fini(&f);
+}
+
+static void
 empty_message_id_is_replaced(void **state)
 {
     (void)state;
@@ -165,6 +183,54 @@ all_senders_are_named(void **state)
     assert_slice(f.out.senders[1], "b@b.example");
     assert_slice(f.out.senders[5], "t@t.example");
     fixture_fini(&f);
+}
+
+/* Which domain DMARC is asked about (DMA-02): that of the only mailbox, whatever
+ * stands around it; what readers could take for another one is refused. */
+static void
+from_has_one_domain(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *from, *domain; /* NULL: refused */
+    } rows[] = {
+        {"a@x.example", "x.example"},
+        {"<a@x.example>", "x.example"},
+        {"A B <a@X.Example>", "x.example"},
+        {"\"b@evil.example\" <a@x.example>", "x.example"},
+        {"\"\\\"Quoted, Inc.\\\"\" <a@x.example>", "x.example"},
+        {"\"<b@evil.example>\" <a@x.example>", "x.example"},
+        {"(b@evil.example) a@x.example (c@evil.example)", "x.example"},
+        {"A (comment (nested \\) <b@evil.example>)) <a@x.example>", "x.example"},
+        {"=?utf-8?q?b=40evil=2Eexample?= <a@x.example>", "x.example"},
+        {"\"a b\"@x.example", "x.example"},
+        {"\"a@evil.example\"@x.example", "x.example"},
+        {"a@x.example>", NULL},
+        {"<a@x.example", NULL},
+        {"<a@x.example> <b@evil.example>", NULL},
+        {"<a@x.example>, b@evil.example", NULL}, /* two authors, no Sender */
+        {"Friends: a@x.example, b@evil.example;", NULL},
+        {"Nobody:;", NULL},
+        {"a@x.example b@evil.example", NULL},
+        {"a@@x.example", NULL},
+        {"a@x.example\r\nFrom: b@evil.example", NULL}, /* two fields */
+        {"a", NULL},
+        {"", NULL},
+    };
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+        char text[400];
+        struct fixture f;
+        snprintf(text, sizeof text, "From: %s\r\n\r\nbody\r\n", rows[i].from);
+        fixture_init(&f, slice_str(text));
+        enum parse p = run(&f);
+        if ((p == PARSE_OK) != (rows[i].domain != NULL))
+            fail_msg("%s: %s", rows[i].from, p == PARSE_OK ? "taken" : f.refusal.text);
+        if (p == PARSE_OK) {
+            assert_int_equal(f.out.sender_count, 1);
+            assert_slice(f.out.sender_domains[0], rows[i].domain);
+        }
+        fixture_fini(&f);
+    }
 }
 
 static void
@@ -371,10 +437,12 @@ main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(golden_head_and_borrowed_body),
         cmocka_unit_test(present_fields_stay),
+        cmocka_unit_test(empty_fields_are_written_anew),
         cmocka_unit_test(empty_message_id_is_replaced),
         cmocka_unit_test(control_fields_are_taken_out),
         cmocka_unit_test(all_senders_are_named),
         cmocka_unit_test(eight_bit_is_flagged),
+        cmocka_unit_test(from_has_one_domain),
         cmocka_unit_test(utf8_names_stay_out_of_received),
         cmocka_unit_test(what_is_wrong_is_refused),
         cmocka_unit_test(long_lines_are_refused),

@@ -13,6 +13,7 @@
 #include "dkim/signer_client.h"
 #include "queue/allowance.h"
 #include "queue/queue.h"
+#include "relay/accept/policy/preflight.h"
 #include "relay/sys/base/bug.h"
 #include "relay/sys/base/clock.h"
 #include "relay/sys/base/limits.h"
@@ -295,6 +296,63 @@ sign_cancel(struct sign_op *op)
     deferred_schedule(&fake.sign_soon);
 }
 
+/* A preflight that says what the test wants. */
+static struct {
+    bool is_known, hold;
+    struct believed_verdict verdict;
+    bool late;
+    unsigned asked, cancels;
+    char reverse[100], from[100];
+    struct preflight_op *op;
+    struct deferred soon;
+} preflight;
+
+bool
+preflight_known(struct preflight *p, struct slice reverse, struct slice from,
+                struct believed_verdict *out)
+{
+    assert_non_null(p);
+    snprintf(preflight.reverse, sizeof preflight.reverse, "%.*s", SLICE_FMT(reverse));
+    snprintf(preflight.from, sizeof preflight.from, "%.*s", SLICE_FMT(from));
+    if (preflight.is_known)
+        *out = preflight.verdict;
+    return preflight.is_known;
+}
+
+static void
+on_preflight_soon(struct deferred *d)
+{
+    (void)d;
+    struct preflight_op *op = preflight.op;
+    preflight.op = NULL;
+    op->late = preflight.late;
+    op->verdict = preflight.verdict;
+    op->done(op);
+}
+
+void
+preflight_start(struct preflight_op *op, struct preflight *p, struct slice reverse,
+                struct slice from)
+{
+    (void)p;
+    (void)reverse;
+    (void)from;
+    preflight.asked++;
+    preflight.op = op;
+    deferred_init(&preflight.soon, fake.loop, on_preflight_soon);
+    if (!preflight.hold)
+        deferred_schedule(&preflight.soon);
+}
+
+void
+preflight_cancel(struct preflight_op *op)
+{
+    assert_ptr_equal(op, preflight.op);
+    preflight.cancels++;
+    preflight.late = true;
+    deferred_schedule(&preflight.soon);
+}
+
 /* ---- a door and submissions ------------------------------------------------------ */
 
 struct fixture {
@@ -315,6 +373,7 @@ fixture_init(struct fixture *f)
 {
     memset(f, 0, sizeof *f);
     memset(&fake, 0, sizeof fake);
+    memset(&preflight, 0, sizeof preflight);
     log_init("test", 0, LOG_ERROR + 1);
     f->config = (struct config){
         .hostname = "gw.example", .message_bytes_max = 2000, .retry.expire_ms = 5000};
@@ -922,6 +981,99 @@ cancelled_in_each_step(void **state)
     fixture_fini(&f);
 }
 
+static const struct config_domain ENFORCED[] = {{"example.org", CONFIG_POLICY_ENFORCE}},
+                                  NOT_LOOKED_AT[] = {{"example.org", CONFIG_POLICY_OFF}};
+
+static void
+with_preflight(struct fixture *f, const struct config_domain *domains)
+{
+    fixture_init(f);
+    f->config.domains = domains;
+    f->config.domain_count = domains != NULL;
+    submit_door_set_preflight(f->door, (struct preflight *)f);
+    preflight.verdict = (struct believed_verdict){
+        .result = BELIEVED_FAIL, .enhanced = "5.7.26", .text = "publish it"};
+}
+
+static void
+what_is_enforced_is_refused(void **state)
+{
+    (void)state;
+    struct fixture f;
+    for (int is_known = 0; is_known < 2; is_known++) {
+        with_preflight(&f, ENFORCED);
+        preflight.is_known = is_known == 1;
+        uint64_t before = metrics_total(METRIC_PREFLIGHT_FAIL);
+        assert_int_equal(submit(&f, MESSAGE), SUBMIT_POLICY);
+        assert_string_equal(f.s[0].op.enhanced, "5.7.26");
+        assert_string_equal(f.s[0].op.text, "publish it");
+        assert_string_equal(preflight.reverse, "example.org");
+        assert_string_equal(preflight.from, "example.org");
+        assert_int_equal(preflight.asked, is_known == 1 ? 0 : 1);
+        assert_int_equal(fake.commits, 0);
+        assert_int_equal(metrics_total(METRIC_PREFLIGHT_FAIL), before + 1);
+        fixture_fini(&f);
+    }
+}
+
+static void
+what_is_not_certain_is_accepted(void **state)
+{
+    (void)state;
+    static const enum believed GOOD_ENOUGH[] = {BELIEVED_PASS, BELIEVED_WEAK, BELIEVED_UNKNOWN};
+    struct fixture f;
+    for (size_t i = 0; i < ARRAY_LEN(GOOD_ENOUGH); i++) {
+        with_preflight(&f, ENFORCED);
+        preflight.verdict.result = GOOD_ENOUGH[i];
+        assert_int_equal(submit(&f, MESSAGE), SUBMIT_ACCEPTED);
+        assert_null(f.s[0].op.enhanced);
+        fixture_fini(&f);
+    }
+    with_preflight(&f, ENFORCED);
+    preflight.late = true;
+    uint64_t before = metrics_total(METRIC_PREFLIGHT_LATE);
+    assert_int_equal(submit(&f, MESSAGE), SUBMIT_ACCEPTED);
+    assert_int_equal(metrics_total(METRIC_PREFLIGHT_LATE), before + 1);
+    fixture_fini(&f);
+}
+
+static void
+a_warning_is_no_refusal(void **state)
+{
+    (void)state;
+    struct fixture f;
+    uint64_t before = metrics_total(METRIC_PREFLIGHT_FAIL);
+    with_preflight(&f, NULL); /* the domain is not configured */
+    assert_int_equal(submit(&f, MESSAGE), SUBMIT_ACCEPTED);
+    assert_int_equal(metrics_total(METRIC_PREFLIGHT_FAIL), before + 1);
+    fixture_fini(&f);
+    with_preflight(&f, NOT_LOOKED_AT);
+    assert_int_equal(submit(&f, MESSAGE), SUBMIT_ACCEPTED);
+    assert_int_equal(preflight.asked, 0);
+    assert_int_equal(metrics_total(METRIC_PREFLIGHT_FAIL), before + 1);
+    fixture_fini(&f);
+}
+
+static void
+a_client_that_leaves_ends_the_preflight(void **state)
+{
+    (void)state;
+    struct fixture f;
+    with_preflight(&f, ENFORCED);
+    preflight.hold = true;
+    fill(&f, 0, MESSAGE);
+    submit_start(&f.s[0].op, f.door);
+    loop_run(fake.loop);
+    assert_int_equal(f.s[0].done, 0);
+    submit_cancel(&f.s[0].op);
+    loop_run(fake.loop);
+    assert_int_equal(f.s[0].done, 1);
+    assert_int_equal(f.s[0].op.result, SUBMIT_AWAY);
+    assert_int_equal(preflight.cancels, 1);
+    assert_int_equal(fake.commits, 0);
+    fixture_fini(&f);
+}
+
 int
 main(void)
 {
@@ -940,6 +1092,10 @@ main(void)
         cmocka_unit_test(keys_of_http),
         cmocka_unit_test(keys_in_flight),
         cmocka_unit_test(cancelled_in_each_step),
+        cmocka_unit_test(what_is_enforced_is_refused),
+        cmocka_unit_test(what_is_not_certain_is_accepted),
+        cmocka_unit_test(a_warning_is_no_refusal),
+        cmocka_unit_test(a_client_that_leaves_ends_the_preflight),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -238,15 +238,73 @@ test_json(void **state)
     json_decref(j);
 }
 
+static void
+test_gateway(void **state)
+{
+    struct rig *r = *state;
+    struct names_check n = {.name_count = 1,
+                            .names = {"out." DOMAIN},
+                            .helo = "mail." DOMAIN,
+                            .ptr = NAMES_YES,
+                            .confirmed = NAMES_YES,
+                            .helo_ok = NAMES_YES};
+    r->f.gateway = true;
+    r->f.names[0] = &n;
+    EXPECT(r, FINDING_MEND, "no key for " DOMAIN, IP " is out." DOMAIN ", and back",
+           "PTR record has another name");
+    r->f.key_count = 1;
+    r->f.keys[0] = (struct key_fact){"s1", "v=DKIM1; p=x", PUBLISHED_OURS};
+    EXPECT(r, FINDING_NOTE, "s1._domainkey." DOMAIN " is the key that we sign with");
+    lacks(r, "To publish");
+    for (enum published p = PUBLISHED_MISSING; p < PUBLISHED_UNKNOWN; p++) {
+        r->f.keys[0].state = p;
+        EXPECT(r, FINDING_MEND, "  s1._domainkey." DOMAIN ". TXT \"v=DKIM1; p=x\"\n");
+    }
+    r->f.keys[0].state = PUBLISHED_UNKNOWN;
+    EXPECT(r, FINDING_TROUBLE, "no answer for s1._domainkey." DOMAIN);
+    r->f.keys[0].state = PUBLISHED_OURS;
+    n.helo_ok = NAMES_NO;
+    EXPECT(r, FINDING_MEND, "mail." DOMAIN ", which we say in EHLO, does not lead to " IP);
+    n.helo_ok = NAMES_UNKNOWN;
+    EXPECT(r, FINDING_TROUBLE, "no answer for the addresses of mail." DOMAIN);
+    n.helo_ok = NAMES_YES;
+    n.confirmed = NAMES_NO;
+    EXPECT(r, FINDING_MEND, IP " is called out." DOMAIN ", which does not lead back");
+    n.ptr = NAMES_NO;
+    EXPECT(r, FINDING_MEND, IP " has no PTR record");
+    n.ptr = n.confirmed = NAMES_UNKNOWN;
+    EXPECT(r, FINDING_TROUBLE, "no answer about the name of " IP);
+    r->f.ip_count = 0;
+    EXPECT(r, FINDING_MEND, "no egress addresses");
+}
+
+static void
+test_transport(void **state)
+{
+    struct rig *r = *state;
+    EXPECT(r, FINDING_NOTE, "MTA-STS  not published", "TLS-RPT  not published");
+    snprintf(r->f.mta_sts, sizeof r->f.mta_sts, "v=STSv1; id=1");
+    r->f.tls_rpt_status = DNS_TEMP;
+    EXPECT(r, FINDING_TROUBLE, "published: v=STSv1; id=1", "TLS-RPT  DNS gave no answer");
+}
+
 int
 main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
     const struct CMUnitTest tests[] = {
-        TEST(test_all_good),    TEST(test_spf_is_extended),        TEST(test_no_spf),
-        TEST(test_dmarc),       TEST(test_spf_that_is_an_error),   TEST(test_mx),
-        TEST(test_dns_trouble), TEST(test_long_records_are_split), TEST(test_strangers_text),
+        TEST(test_all_good),
+        TEST(test_spf_is_extended),
+        TEST(test_no_spf),
+        TEST(test_dmarc),
+        TEST(test_spf_that_is_an_error),
+        TEST(test_mx),
+        TEST(test_dns_trouble),
+        TEST(test_long_records_are_split),
+        TEST(test_strangers_text),
         TEST(test_json),
+        TEST(test_gateway),
+        TEST(test_transport),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -101,7 +101,7 @@ probe_init(struct probe *p)
     client_env_init(&p->env, p->loop, "gateway.test", NULL);
     p->tracer.on_state = probe_on_state;
     p->env.tracer = &p->tracer;
-    p->user = (struct client_user){probe_on_ready, probe_on_closed};
+    p->user = (struct client_user){.on_ready = probe_on_ready, .on_closed = probe_on_closed};
     deferred_init(&p->leave, p->loop, probe_leave);
     arena_init(&p->arena, PROBE_ARENA);
     p->envelope.reverse_path = SLICE("sender@example.org");

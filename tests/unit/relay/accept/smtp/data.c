@@ -266,6 +266,7 @@ what_the_door_says_is_said(void **state)
         {SUBMIT_CONTENT, "550 5.6.0 the text"},
         {SUBMIT_TOO_LARGE, "552 5.3.4 the text"},
         {SUBMIT_LOOP, "554 5.4.6 the text"},
+        {SUBMIT_POLICY, "550 5.7.1 the text"},
         {SUBMIT_KEY_CONFLICT, "550 5.5.0 the text"},
         {SUBMIT_KEY_IN_FLIGHT, "451 4.5.0 the text"},
         {SUBMIT_NO_ROOM, "452 4.3.1 the text"},

@@ -229,6 +229,20 @@ test_listeners(void **state)
 }
 
 static void
+test_another_redis(void **state)
+{
+    (void)state;
+    check(GOOD "queue = { redis = \"192.0.2.1:6379\"; redis_user = \"u\"; redis_tls = true;\n"
+               "redis_password_file = \"/p\"; };\n",
+          0, 0, "");
+    check(GOOD "queue = {\n redis_tls = true;\n redis_user = \"u\"; };\n", 2, 0,
+          "f:8: queue.redis_user: queue.redis is \"embedded\"\n"
+          "f:8: queue.redis_user: queue.redis_password_file is wanted too\n");
+    check(GOOD "queue = { redis = \"unix:/r\";\n redis_tls = true; };\n", 1, 0,
+          "f:7: queue.redis_tls: queue.redis is a unix socket\n");
+}
+
+static void
 test_proxies(void **state)
 {
     (void)state;
@@ -561,6 +575,7 @@ main(void)
         cmocka_unit_test(test_single_errors),
         cmocka_unit_test(test_listeners),
         cmocka_unit_test(test_proxies),
+        cmocka_unit_test(test_another_redis),
         cmocka_unit_test(test_entries_that_are_no_groups),
         cmocka_unit_test(test_too_many_http_listeners),
         cmocka_unit_test(test_domains),

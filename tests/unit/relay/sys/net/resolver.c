@@ -355,6 +355,25 @@ bad_configuration_is_an_error(void **state)
     loop_free(l);
 }
 
+static void
+reverse_names(void **state)
+{
+    (void)state;
+    static const uint8_t V4[] = {192, 0, 2, 1}, V6[16] = {0x20, 0x01, 0x0d, 0xb8, [15] = 0xc1};
+    char name[DNS_REVERSE_NAME_MAX], host[ADDRESS_DOMAIN_MAX + 1];
+    dns_reverse_name(V4, false, name);
+    assert_string_equal(name, "1.2.0.192.in-addr.arpa");
+    dns_reverse_name(V6, true, name);
+    assert_string_equal(name,
+                        "1.c.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.8.b.d.0.1.0.0.2.ip6.arpa");
+    assert_true(dns_ptr_parse(SLICE("\3out\1A\0"), host));
+    assert_string_equal(host, "out.a");
+    assert_false(dns_ptr_parse(SLICE("\0"), host));
+    assert_false(dns_ptr_parse(SLICE("\3out\0x"), host));
+    assert_false(dns_ptr_parse(SLICE("\3o t\0"), host));
+    assert_false(dns_ptr_parse(SLICE_NONE, host));
+}
+
 int
 main(void)
 {
@@ -372,6 +391,7 @@ main(void)
         cmocka_unit_test(questions_are_bounded),
         cmocka_unit_test(bogus_is_temporary),
         cmocka_unit_test(bad_configuration_is_an_error),
+        cmocka_unit_test(reverse_names),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
