@@ -34,9 +34,10 @@ add_depth(struct buf *out, const struct queue_depth *d)
     } rows[] = {{"live", d->live_messages},
                 {"scheduled", d->scheduled},
                 {"inflight", d->inflight},
+                {"held", d->held},
                 {"notices", d->notices}};
     add_gauge(out, "queue_messages",
-              "live: messages accepted and not finished; scheduled, inflight: deliveries; "
+              "live: messages accepted and not finished; scheduled, inflight, held: deliveries; "
               "notices: reports owed");
     for (size_t i = 0; i < ARRAY_LEN(rows); i++)
         buf_addf(out, "stagepost_queue_messages{state=\"%s\"} %" PRIu64 "\n", rows[i].state,

@@ -1,13 +1,13 @@
 #!lua flags=allow-oom
 -- Pays debts of one message: removes them and enqueues the notice's message, or
--- only removes them. Begins with the removal. A notice of one chunk comes as an argument, so that a
--- full Redis, which refuses plain writes, can still drain.
+-- only removes them. Begins with the removal. A notice of one chunk comes as an
+-- argument, so that a full Redis, which refuses plain writes, can still drain.
 -- KEYS 1 ndr 2 original 3 stat 4 hist 5 lease 6 due 7 new message 8 queue
 --      9 index 10 lanes, then nc chunks of the notice, then the original's chunks
 -- ARGV 1 debt fields, each followed by a space 2 original id 3 now 4 owner
---      5 partition 6 new id ('': drop only) 7 nc 8 body ('': in chunks already) 9 message record 10 delivery
---      record 11 member 12 due ('': not scheduled) 13 lane 14 properties,
---      then fields of the original that name the notice
+--      5 partition 6 new id ('': drop only) 7 nc 8 body ('': in chunks already)
+--      9 message record 10 delivery record 11 member 12 due ('': not scheduled)
+--      13 lane 14 properties, then fields of the original that name the notice
 local nc = tonumber(ARGV[7])
 local debts, owed = {}, 0
 for name in string.gmatch(ARGV[1], '[^ ]+') do

@@ -6,6 +6,7 @@
 
 #include "relay/cli/check_config.h"
 #include "relay/cli/check_domain.h"
+#include "relay/cli/check_relay.h"
 #include "relay/cli/credential.h"
 #include "relay/cli/dev.h"
 #include "relay/cli/msg.h"
@@ -28,7 +29,8 @@ static int check_any(int argc, char **argv);
 static const struct command COMMANDS[] = {
     {"dev", "[options]", "development mode: mail stays on this machine", dev_main},
     {"serve", "[-c FILE]", "the gateway", serve_main},
-    {"check", "config|domain", "is the file right, would a domain be believed", check_any},
+    {"check", "config|domain|relay", "is the file right, would a domain be believed, does it work",
+     check_any},
     {"msg", "ID [explain|raw|retry|cancel|hold|release]", "what became of a message", msg_main},
     {"queue", "[summary|ls|shape]", "what waits, for whom, and why", queue_main},
     {"suppress", "ls|add|rm", "addresses that get no mail", suppress_main},
@@ -40,6 +42,7 @@ static const struct command COMMANDS[] = {
 static const struct command CHECKS[] = {
     {"config", "[-c FILE | --example]", "the configuration file", check_config_main},
     {"domain", "NAME", "what a domain publishes about its mail", check_domain_main},
+    {"relay", "[--to DOMAIN]", "can the running gateway do its work", check_relay_main},
 };
 
 /* Programs of other mailers that this one stands in for. */

@@ -167,7 +167,7 @@ add_message(struct table *t, const json_t *m)
     table_add(t, cli_text(m, "status"));
     table_add(t, cli_time(m, "created_at", at));
     table_addf(t, "%lld", cli_number(m, "size"));
-    table_add(t, cli_text(m, "from"));
+    table_add(t, cli_text(m, "from").n > 0 ? cli_text(m, "from") : SLICE("<>"));
     if (more > 1)
         table_addf(t, "%.150s +%zu", cli_text(json_array_get(to, 0), "email").p, more - 1);
     else

@@ -99,11 +99,13 @@ reread(void *owner, uint64_t generation)
         config_file_compare(s->next_file, s->file);
     log_problems(s->next_file);
     unsigned errors = config_file_errors(s->next_file);
-    if (errors == 0) {
+    struct err err = {.text = "the file has errors"};
+    if (errors == 0 &&
+        rights_check_keys(&s->rights, &config_file_draft(s->next_file)->config, &err) == 0) {
         complete_config(s, s->next_file, &s->next, generation);
         return &s->next;
     }
-    LOG(LOG_ERROR, "reload.refused", LF_STR("why", "the file has errors"), LF_U("errors", errors));
+    LOG(LOG_ERROR, "reload.refused", LF_STR("why", err.text), LF_U("errors", errors));
     config_file_free(s->next_file);
     s->next_file = NULL;
     return NULL;

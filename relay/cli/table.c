@@ -96,7 +96,18 @@ write_cell(const struct table *t, unsigned column, size_t width, struct slice ce
     buf_add(out, cell);
     if (t->align[column] == 'l' && !last)
         buf_add(out, pad);
-    buf_add_str(out, last ? "\n" : "  ");
+    if (!last)
+        buf_add_str(out, "  ");
+}
+
+static void
+end_line(struct buf *out)
+{
+    struct slice so_far = buf_slice(out);
+    while (so_far.n > 0 && so_far.p[so_far.n - 1] == ' ')
+        so_far.n--;
+    buf_truncate(out, so_far.n);
+    buf_add_char(out, '\n');
 }
 
 void
@@ -108,5 +119,7 @@ table_write(const struct table *t, struct buf *out)
     for (unsigned i = 0; i < t->cells; i++) {
         unsigned column = i % t->columns;
         write_cell(t, column, widths[column], slice_cut(&text, size_of(t, i)), out);
+        if (column + 1 == t->columns)
+            end_line(out);
     }
 }

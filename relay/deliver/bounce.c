@@ -16,6 +16,7 @@
 #include <string.h>
 
 #include "dkim/signer_client.h"
+#include "relay/deliver/result.h"
 #include "relay/sys/base/bug.h"
 #include "relay/sys/base/clock.h"
 #include "relay/sys/base/failpoint.h"
@@ -183,7 +184,7 @@ describe(const struct queue_delivery *d, const struct queue_target *t, struct ds
         r->status = (struct enhanced){5, 0, 0}; /* "failed" is permanent (RFC 3464 2.3.4) */
 }
 
-/* A delay that is over by now is not told of. */
+/* A delay that is over by now is not told of, nor one of what a person holds. */
 static bool
 describe_all(struct bounce *b)
 {
@@ -198,7 +199,7 @@ describe_all(struct bounce *b)
         const struct queue_delivery *d = &m->deliveries[targets[i].delivery];
         BUG_ON(targets[i].target >= d->target_count);
         const struct queue_target *t = &d->targets[targets[i].target];
-        if (!targets[i].waiting || !queue_state_is_terminal(t->state))
+        if (!targets[i].waiting || result_is_open(t))
             describe(d, t, &b->recipients[b->recipient_count++]);
     }
     return true;

@@ -87,6 +87,79 @@ def test_msg_exit_codes(gw):
     assert refused.returncode == 66 and json.loads(refused.stdout)["code"] == "not_found"
 
 
+def test_msg_verbs(gw):
+    id_ = gw.accepted(to=["full@verbs.example", "full@other.example"])
+    gw.wait_status(id_, "deferred")
+    raw = cli(gw, "msg", id_, "raw")
+    assert raw.returncode == 0 and b"Subject: Order 1\r\n" in raw.stdout
+    held = cli(gw, "msg", id_, "hold", "--to", "full@verbs.example")
+    assert (held.returncode, held.stdout) == (0, b"1 recipient held\n")
+    assert cli(gw, "msg", id_, "hold", "--to", "full@verbs.example").returncode == 65
+    assert cli(gw, "msg", id_, "release").stdout == b"1 recipient released\n"
+    assert cli(gw, "msg", id_, "retry", "--tenant", "dev2").returncode == 66
+    trace = [r[2] for r in rows(cli(gw, "msg", id_).stdout) if r and r[0].startswith("20")]
+    assert trace[0] == "message.accepted" and "message.released" in trace
+
+    def cancelled():  # not what is being delivered just now
+        cli(gw, "msg", id_, "cancel")
+        return {r["status"] for r in gw.message(id_)["recipients"]} == {"cancelled"}
+
+    support.wait_until("all is cancelled", cancelled)
+
+
+def test_queue(gw):
+    id_ = gw.accepted(to="full@waiting.example")
+    gw.wait_status(id_, "deferred")
+    listed = [r[0] for r in rows(cli(gw, "queue", "ls", "--to", "full@waiting.example").stdout)]
+    assert listed == ["ID", id_]
+    assert cli(gw, "queue", "ls", "--tenant", "dev2").stdout.count(b"\n") == 1
+    cli(gw, "msg", id_, "hold")
+    summary = rows(cli(gw, "queue", "summary", "waiting.example").stdout)
+    assert summary[1][:3] == ["DOMAIN", "TENANT", "CLASS"]
+    assert summary[2][:7] == ["waiting.example", "dev", "transactional", "0", "0", "1", "0"]
+    cli(gw, "msg", id_, "release")
+    assert run("queue", env={"STAGEPOST_STATE": gw.ready["state"]}).returncode == 0
+    shape = [r for r in rows(cli(gw, "queue", "shape").stdout) if r[0] == "waiting.example"]
+    assert shape and shape[0][2:4] == ["1", "1"] and set(shape[0][4:]) == {"0"}
+    assert b"waiting.example" in run(name="mailq", env={"STAGEPOST_STATE": gw.ready["state"]}).stdout
+    refused = cli(gw, "queue", "ls", "--status", "lost")
+    assert refused.returncode == 65 and b"/status" in refused.stderr
+    assert cli(gw, "queue", "ls", "--limit", "0").returncode == 64
+    assert cli(gw, "queue", "dance").returncode == 64
+    assert cli(gw, "msg", id_, "cancel").returncode in (0, 65)
+
+
+def test_queue_ls_reads_all_pages(gw):
+    ids = {gw.accepted(to=f"full@page{i}.example", subject="page") for i in range(103)}
+    for id_ in ids:
+        gw.wait_status(id_, "deferred")
+    listed = {r[0] for r in rows(cli(gw, "queue", "ls", "--limit", "1000").stdout)}
+    assert ids <= listed
+    assert len(rows(cli(gw, "queue", "ls", "--limit", "7").stdout)) == 8
+    for id_ in ids:
+        cli(gw, "msg", id_, "cancel")
+
+
+def test_suppress(gw):
+    assert cli(gw, "suppress", "add", "gone@s.example").returncode == 64  # whose list?
+    assert cli(gw, "suppress", "add", "gone@s.example", "--tenant", "dev").returncode == 0
+    assert cli(gw, "suppress", "add", "odd+tag@s.example", "--tenant", "dev2", "--reason",
+               "complaint").returncode == 0
+    listed = {tuple(r[:3]) for r in rows(cli(gw, "suppress", "ls").stdout)}
+    assert {("gone@s.example", "dev", "manual"),
+            ("odd+tag@s.example", "dev2", "complaint")} <= listed
+    only = cli(gw, "suppress", "ls", "--tenant", "dev2").stdout
+    assert b"odd+tag@s.example" in only and b"gone@s.example" not in only
+    id_ = gw.accepted(to="gone@s.example")
+    assert gw.message(id_)["status"] == "suppressed"
+    assert cli(gw, "suppress", "rm", "gone@s.example", "--tenant", "dev").returncode == 0
+    assert cli(gw, "suppress", "rm", "gone@s.example", "--tenant", "dev").returncode == 66
+    refused = cli(gw, "suppress", "add", "no address", "--tenant", "dev")
+    assert refused.returncode == 65
+    assert cli(gw, "suppress", "add", "a@b.example", "--tenant", "dev", "--reason",
+               "boredom").returncode == 65
+
+
 # ---- handing mail in ------------------------------------------------------------
 
 def last_capture(gw, id_):

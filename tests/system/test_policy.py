@@ -144,3 +144,15 @@ def test_no_addresses_are_a_warning(served, name_server):
     g.write(g.config().replace(f'"{IP}"', '"192.0.2.300"'))
     code, said = g.check()
     assert code == 78 and "egress: " in said
+
+
+def test_a_reload_changes_the_policy(served, name_server):
+    g = gateway(served, name_server, "warn")
+    publish(name_server, g, spf="v=spf1 -all", keys=False)
+    g.start()
+    assert by_smtp(g)[0] == 250
+    g.write(g.config().replace('name = "example.com";', 'name = "example.com"; policy = "enforce";'))
+    g.process.send_signal(signal.SIGHUP)
+    wait_until("the reload", lambda: g.events("reload.done"))
+    assert by_smtp(g)[0] == 550
+    assert by_http(g).status == 403

@@ -179,6 +179,19 @@ def test_users_and_files_that_would_not_separate_are_refused(served):
     assert code == 78 and "cannot get there" in said
 
 
+@as_root
+def test_a_reload_does_not_bring_keys_that_the_gateway_could_read(served):
+    g = served().start()
+    shutil.chown(g.file("ed.pem"), "stagepost")
+    g.process.send_signal(signal.SIGHUP)
+    refused = wait_until("it is refused", lambda: g.events("reload.refused"))
+    assert "user stagepost could read it" in refused[0]["why"]
+    shutil.chown(g.file("ed.pem"), "root")
+    g.process.send_signal(signal.SIGHUP)
+    wait_until("it reloads", lambda: g.events("reload.done"))
+    assert len(g.events("reload.refused")) == 1
+
+
 class ServedByNobody(Served):
     """Started by a user who is nobody special."""
 

@@ -49,7 +49,7 @@ int rights_find(struct rights *r, const char *user, const char *signer_user, str
 int rights_give_state(const struct rights *r, const struct statedir *dir, struct err *err);
 /* Lets the gateway's group connect to the sockets that we made in run/. */
 int rights_share_sockets(const struct rights *r, const struct statedir *dir, struct err *err);
-/* ERR_CONFIG: the gateway's user could read a DKIM key itself. */
+/* ERR_CONFIG: the gateway's user could read a DKIM key itself. At a reload too. */
 int rights_check_keys(const struct rights *r, const struct config *c, struct err *err);
 
 /* r: NULL is as not separate. "UID:GID" for a child's command line, "-" when it stays who it is. */

@@ -39,7 +39,7 @@ aligns_columns(void **state)
     assert_int_equal(table_rows(&t), 2);
     assert_written(&t, "NAME     N  TEXT\n"
                        "gr\xc3\xbc\xc3\x9f     7  a longer text\n"
-                       "x     1234  \n");
+                       "x     1234\n");
 }
 
 /* A remote server's text must not move the cursor or hide what stands there. */

@@ -275,11 +275,15 @@ test_delay_is_over(void **state)
 {
     struct bench b;
     (void)state;
-    bench_init(&b);
-    b.targets[0].state = QUEUE_DELIVERED;
-    b.owed[0].waiting = true;
-    assert_true(bounce(&b, 1)->dropped);
-    bench_fini(&b);
+    static const enum queue_state over[] = {QUEUE_DELIVERED, QUEUE_BOUNCED, QUEUE_HELD,
+                                            QUEUE_CANCELLED};
+    for (size_t i = 0; i < ARRAY_LEN(over); i++) {
+        bench_init(&b);
+        b.targets[0].state = over[i];
+        b.owed[0].waiting = true;
+        assert_true(bounce(&b, 1)->dropped);
+        bench_fini(&b);
+    }
 }
 
 /* LOP-02, LOP-05: no report about mail without a sender, none about a report. */

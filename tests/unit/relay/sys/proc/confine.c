@@ -27,7 +27,8 @@
 static struct temp_dir dir;
 static char state_dir[160], run_dir[200], dataset[200], secret[200];
 
-static const struct config CONFIG = {.state_dir = state_dir, .run_dir = run_dir, .sandbox_dir = ""};
+static const struct config CONFIG = {
+    .state_dir = state_dir, .run_dir = run_dir, .sandbox_dir = "", .redis_ca_path = ""};
 
 /* The exit code of `attempt`, made as this role; -SIGNAL when it was killed. */
 static int
