@@ -141,6 +141,7 @@ compile_item(struct batch *b, json_t *draft, unsigned index, size_t *bytes_left)
     struct batch_item *item = &b->items[index];
     struct message *m = &item->message;
     message_init(m, SLICE_NONE, *bytes_left);
+    m->now_unix_ms = b->now_unix_ms;
     if (json_is_object(draft)) {
         read_key(b, item, draft, index);
         message_compile_object(m, draft);

@@ -26,6 +26,7 @@ struct batch {
     struct slice json;
     size_t bytes_max;       /* of all MIME messages together */
     struct slice batch_key; /* of the request; empty: none. Items get keys made of it */
+    int64_t now_unix_ms;    /* as in a message */
     /* Out. */
     enum message_result result; /* not MESSAGE_OK: the whole batch is refused */
     char detail[200];

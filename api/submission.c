@@ -47,6 +47,12 @@ submission_free(struct submission *s)
 
 /* ---- the answer --------------------------------------------------------- */
 
+struct slice
+submission_status(const struct submit_op *op)
+{
+    return op->envelope.send_at_unix_ms > 0 ? SLICE("scheduled") : SLICE("queued");
+}
+
 static void
 write_accepted(struct buf *out, const struct submit_op *op, const char *id)
 {
@@ -54,14 +60,14 @@ write_accepted(struct buf *out, const struct submit_op *op, const char *id)
     writer_init(&w, out);
     writer_open(&w, NULL, '{');
     writer_string(&w, "id", slice_str(id));
-    writer_string(&w, "status", SLICE("queued"));
+    writer_string(&w, "status", submission_status(op));
     writer_string(&w, "durability", SLICE("local"));
     writer_open(&w, "recipients", '[');
     for (unsigned i = 0; i < op->recipient_count; i++) {
         const struct submit_recipient *to = &op->recipients[i];
         writer_open(&w, NULL, '{');
         writer_string(&w, "email", to->address);
-        writer_string(&w, "status", to->suppressed ? SLICE("suppressed") : SLICE("queued"));
+        writer_string(&w, "status", to->suppressed ? SLICE("suppressed") : submission_status(op));
         writer_close(&w, '}');
     }
     writer_close(&w, ']');

@@ -58,6 +58,7 @@ bool submission_read_key(struct http_request *r, struct slice text, struct slice
 void submission_fill(struct submit_op *op, struct http_request *r,
                      const struct config_credential *credential, char peer_ip[64]);
 bool submission_is_accepted(const struct submit_op *op);
+struct slice submission_status(const struct submit_op *op); /* "queued" or "scheduled" */
 /* What the door said, when it did not accept. Strings are constant or the op's. */
 void submission_problem(const struct submit_op *op, struct problem *out);
 

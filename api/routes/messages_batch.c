@@ -17,6 +17,7 @@
 #include "api/routes/routes.h"
 #include "api/submission.h"
 #include "relay/sys/base/bug.h"
+#include "relay/sys/base/clock.h"
 #include "relay/sys/base/limits.h"
 #include "relay/sys/net/work.h"
 
@@ -55,7 +56,7 @@ write_accepted(struct writer *w, const struct submit_op *op)
     char id[ID_TEXT_BYTES + 1];
     id_format(op->id, id);
     writer_string(w, "id", slice_str(id));
-    writer_string(w, "status", SLICE("queued"));
+    writer_string(w, "status", submission_status(op));
     if (op->result == SUBMIT_REPLAYED)
         writer_bool(w, "replayed", true);
 }
@@ -159,11 +160,7 @@ submit_one(struct post *p, unsigned i)
     run->started = true;
     submission_fill(op, p->request, p->credential, p->peer_ip);
     op->done = on_submitted;
-    op->envelope.reverse_path = m->from;
-    op->reverse_domain = m->from_domain;
-    op->recipients = m->recipients;
-    op->recipient_count = m->recipient_count;
-    op->message = blob_take_buf(&m->mime);
+    message_fill(m, op);
     op->idempotency_key = item->key;
     op->has_digest = item->key.n > 0;
     memcpy(op->digest, item->digest, sizeof op->digest);
@@ -263,5 +260,6 @@ messages_batch(struct http_request *r)
     r->state = p;
     r->on_gone = on_gone;
     batch_init(&p->batch, buf_slice(&r->body), a->parts.config->message_bytes_max, key);
+    p->batch.now_unix_ms = clock_sched_unix_ms();
     start(p);
 }
