@@ -6,6 +6,7 @@
 #include "api/message.h"
 #include "api/routes/routes.h"
 #include "relay/accept/api_key.h"
+#include "relay/accept/credential_registry.h"
 #include "relay/sys/base/bug.h"
 
 /* RFC 6750 2.1; false: there is none. */
@@ -44,8 +45,8 @@ is_operator(struct http_request *r)
     return r->admin;
 }
 
-const struct config_credential *
-api_credential(const struct http_request *r)
+static const struct config_credential *
+credential_of(const struct http_request *r)
 {
     const struct api *a = r->app;
     struct slice user;
@@ -54,6 +55,19 @@ api_credential(const struct http_request *r)
     if (!head_find(&r->head, SLICE("x-stagepost-credential"), &user))
         return NULL;
     return credential_by_user(a->parts.credentials, user);
+}
+
+const struct config_credential *
+api_credential(struct http_request *r)
+{
+    const struct api *a = r->app;
+    const struct config_credential *cr = credential_of(r);
+    if (cr == NULL)
+        return NULL;
+    struct config_generation *before = r->memory;
+    r->memory = config_hold(credential_memory(a->parts.credentials, cr));
+    config_let_go(&before);
+    return cr;
 }
 
 void

@@ -22,8 +22,9 @@ struct api {
 
 /* Under whose policy the request sends: the credential of "Authorization: Bearer
  * KEY" (RFC 6750 2.1), for an operator the one whose user name is in
- * X-Stagepost-Credential. NULL: none; api_say_no_credential() says why. */
-const struct config_credential *api_credential(const struct http_request *r);
+ * X-Stagepost-Credential. NULL: none; api_say_no_credential() says why. The request
+ * holds its memory. */
+const struct config_credential *api_credential(struct http_request *r);
 void api_say_no_credential(struct http_request *r);
 
 /* Whose messages the request is about, in the request's arena; empty: everybody's,

@@ -22,6 +22,7 @@ static const struct {
     [SUBMIT_SENDER] = {403, "sender_not_owned", 0, NULL},
     [SUBMIT_POLICY] = {403, "policy", 0, NULL},
     [SUBMIT_RECIPIENT] = {403, "recipient_not_allowed", 0, NULL},
+    [SUBMIT_FROZEN] = {403, "credential_frozen", 0, NULL},
     [SUBMIT_RATE] = {429, "rate_limited", 0, NULL},
     [SUBMIT_CONTENT] = {422, "message_refused", 0, NULL},
     [SUBMIT_TOO_LARGE] = {413, "too_large", 0, "the message is larger than is accepted"},

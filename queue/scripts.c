@@ -33,6 +33,8 @@ static const struct {
     [SCRIPT_CALL_ALLOW] = {"allow", SCRIPT_ALLOW},
     [SCRIPT_CALL_ALLOW_BACK] = {"allow-back", SCRIPT_ALLOW_BACK},
     [SCRIPT_CALL_GUARD] = {"guard", SCRIPT_GUARD},
+    [SCRIPT_CALL_REGISTRY_READ] = {"registry-read", SCRIPT_REGISTRY_READ},
+    [SCRIPT_CALL_REGISTRY_PUT] = {"registry-put", SCRIPT_REGISTRY_PUT},
 };
 
 static void

@@ -34,6 +34,7 @@ void
 credentials_use_queue(struct credentials *cs, struct queue *q)
 {
     cs->queue = cs->config->development ? NULL : q;
+    cs->registry = credential_registry_new(cs, q);
 }
 
 void
@@ -41,8 +42,16 @@ credentials_free_when_idle(struct credentials *cs)
 {
     if (!cs->freed || cs->checks > 0)
         return;
+    config_free(cs->held);
     OPENSSL_cleanse(cs, sizeof *cs);
     free(cs);
+}
+
+void
+credentials_close(struct credentials *cs)
+{
+    credential_registry_close(cs->registry);
+    cs->registry = NULL;
 }
 
 void
@@ -51,6 +60,7 @@ credentials_free(struct credentials *cs)
     if (cs == NULL)
         return;
     cs->freed = true;
+    credentials_close(cs);
     credentials_free_when_idle(cs);
 }
 
@@ -59,7 +69,8 @@ credentials_free(struct credentials *cs)
 const struct config_credential *
 credential_by_user(const struct credentials *cs, struct slice user)
 {
-    return config_credential_by_user(cs->config, user);
+    const struct config_credential *cr = config_credential_by_user(cs->config, user);
+    return cr != NULL || cs->held == NULL ? cr : config_credential_by_user(cs->held, user);
 }
 
 const char *
@@ -112,7 +123,7 @@ credential_renew(const struct credentials *cs, const struct config_credential *o
                  const struct credential_proof *proof, const struct net_address *from)
 {
     const struct config_credential *now = credential_by_user(cs, slice_str(old->user));
-    if (now == NULL || !credential_is_usable(now, from))
+    if (now == NULL || now->frozen || !credential_is_usable(now, from))
         return NULL;
     for (unsigned i = 0; i < PASSWORDS; i++)
         if (proves(proof, credential_password_hash(now, i)) || proves(proof, key_hash(now, i)))
@@ -129,8 +140,8 @@ credential_find_key(const struct credentials *cs, struct slice key, const char *
     char hex[API_KEY_DIGEST_HEX];
     api_key_digest(key, hex);
     const struct config_credential *found = NULL;
-    for (unsigned i = 0; i < 2 * cs->config->credential_count; i++) {
-        const struct config_credential *cr = &cs->config->credentials[i / 2];
+    const struct config_credential *cr;
+    for (unsigned i = 0; (cr = credential_at(cs, i / 2)) != NULL; i++) {
         const char *hash = key_hash(cr, i % 2);
         if (api_key_is(hash, hex)) {
             found = cr;

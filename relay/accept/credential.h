@@ -19,9 +19,12 @@ struct credentials;
 struct queue;
 
 struct credentials *credentials_new(struct loop *l, const struct config *c);
-/* From now on failures are counted there, by network and by account, and who has
- * failed too often has to wait. Not in development mode. */
+/* From now on credentials of the registry count too (credential_registry.h); and
+ * failures are counted, by network and by account: who has failed too often has to
+ * wait, but for development mode. */
 void credentials_use_queue(struct credentials *cs, struct queue *q);
+/* Asks the queue nothing more by itself: before the queue is closed. */
+void credentials_close(struct credentials *cs);
 void credentials_free(struct credentials *cs);
 
 /* Which of its secrets somebody has shown: SHA-256 of the stored hash. */
@@ -56,8 +59,9 @@ const struct config_credential *credential_renew(const struct credentials *cs,
                                                  const struct credential_proof *proof,
                                                  const struct net_address *from);
 
-/* NULL when no credential has this key, or it may not be used now or from there.
- * Constant time for a given length. */
+/* NULL when no credential has this key, or it may not be used now or from there. A
+ * frozen one is found: it may look, the door refuses its mail. Constant time for a
+ * given length. */
 const struct config_credential *credential_by_key(const struct credentials *cs, struct slice key,
                                                   const struct net_address *from);
 /* By user name alone, for an operator who needs no password; NULL: none. */

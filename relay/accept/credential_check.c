@@ -32,8 +32,8 @@ struct credential_check_state {
     struct work_op work;
     struct deferred soon;
     struct credentials *cs;
-    struct config_generation *memory; /* of what follows */
-    struct credential_check_op *op;   /* NULL once cancelled and told */
+    struct config_generation *memory, *held; /* of what follows */
+    struct credential_check_op *op;          /* NULL once cancelled and told */
     struct net_address from;
     bool has_from;
     const struct config_credential *credential; /* NULL: unknown user */
@@ -120,6 +120,7 @@ state_free(struct credential_check_state *st)
         OPENSSL_cleanse(st->crypt, sizeof *st->crypt);
     free(st->crypt);
     config_let_go(&st->memory);
+    config_let_go(&st->held);
     free(st);
     cs->checks--;
     credentials_free_when_idle(cs);
@@ -238,10 +239,13 @@ dummy_setting(const struct credentials *cs, unsigned *rounds)
 {
     const char *dummy = DUMMY_SETTING;
     *rounds = 1;
-    for (unsigned i = cs->config->credential_count; i-- > 0;) {
-        const struct config_credential *cr = &cs->config->credentials[i];
-        if (credential_password_hash(cr, 0)[0] != '\0')
+    bool found = false;
+    const struct config_credential *cr;
+    for (unsigned i = 0; (cr = credential_at(cs, i)) != NULL; i++) {
+        if (!found && credential_password_hash(cr, 0)[0] != '\0') {
             dummy = credential_password_hash(cr, 0);
+            found = true;
+        }
         if (credential_password_hash(cr, 1)[0] != '\0')
             *rounds = PASSWORDS;
     }
@@ -374,6 +378,7 @@ credential_check_start(struct credential_check_op *op, struct credentials *cs, s
     op->credential = NULL;
     deferred_init(&st->soon, cs->loop, on_soon);
     st->memory = config_hold(cs->config->memory);
+    st->held = cs->held != NULL ? config_hold(cs->held->memory) : NULL;
     st->has_from = op->from != NULL;
     if (st->has_from)
         st->from = *op->from;

@@ -1,11 +1,11 @@
-/* Shared by credential.c (who there is) and credential_check.c (whether a
- * password is right). */
+/* Shared by credential.c (who there is), credential_check.c (whether a password
+ * is right) and credential_registry.c (who was added while we run). */
 #ifndef STAGEPOST_ACCEPT_CREDENTIAL_INTERNAL_H
 #define STAGEPOST_ACCEPT_CREDENTIAL_INTERNAL_H
 
 #include <openssl/sha.h>
 
-#include "relay/accept/credential.h"
+#include "relay/accept/credential_registry.h"
 #include "relay/sys/base/limits.h"
 
 struct verified {
@@ -18,11 +18,17 @@ struct credentials {
     const struct config *config;
     uint8_t mac_key[32]; /* of this process, never stored */
     struct verified verified[CREDENTIAL_CACHE_SLOTS];
-    struct queue *queue; /* NULL: failures are not counted */
-    unsigned checks;     /* not done yet, or something of them still runs */
-    unsigned hashes;     /* on the work pool */
+    struct queue *queue;       /* NULL: failures are not counted */
+    const struct config *held; /* of the registry; NULL: none were read */
+    struct credential_registry *registry;
+    unsigned checks; /* not done yet, or something of them still runs */
+    unsigned hashes; /* on the work pool */
     bool freed;
 };
+
+struct credential_registry *credential_registry_new(struct credentials *cs, struct queue *q);
+/* NULL is fine. It frees itself when its last question is answered. */
+void credential_registry_close(struct credential_registry *r);
 
 void credentials_free_when_idle(struct credentials *cs);
 

@@ -91,6 +91,7 @@ static const char *const RESULT_NAMES[] = {
     [SUBMIT_SENDER] = "sender",
     [SUBMIT_POLICY] = "policy",
     [SUBMIT_RECIPIENT] = "recipient",
+    [SUBMIT_FROZEN] = "frozen",
     [SUBMIT_RATE] = "rate",
     [SUBMIT_CONTENT] = "content",
     [SUBMIT_TOO_LARGE] = "too-large",
@@ -743,6 +744,10 @@ check(struct submit_state *st)
     struct slice culprit;
     if (!room_is_there(st))
         return;
+    if (cr->frozen) {
+        finish(st, SUBMIT_FROZEN, "the credential is frozen");
+        return;
+    }
     if (!policy_sender_envelope(cr, st->op->envelope.reverse_path, st->op->reverse_domain)) {
         refuse_address(st, SUBMIT_SENDER, "MAIL FROM", st->op->envelope.reverse_path);
         return;

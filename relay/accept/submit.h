@@ -43,6 +43,7 @@ enum submit_result {
     SUBMIT_POLICY,        /* receivers would not believe it, and its domain is to be enforced:
                              550 with `enhanced` / 403 */
     SUBMIT_RECIPIENT,     /* one that the credential may not send to: 550 5.7.1 / 403 */
+    SUBMIT_FROZEN,        /* the credential is: 550 5.7.1 / 403 */
     SUBMIT_RATE,          /* over a limit of the credential: 452 4.7.1 / 429 */
     SUBMIT_CONTENT,       /* the message cannot be accepted as it is: 550 5.6.0 / 422 */
     SUBMIT_TOO_LARGE,     /* 552 5.3.4 / 413 */

@@ -9,8 +9,8 @@ LEASE_S = 4
 
 
 def owner_of(pid):
-    """The queue owner's name: the last argument of a worker."""
-    return support.command_of(pid).split()[-1]
+    """The queue owner's name: an argument of a worker (relay/sys/proc/child.h)."""
+    return support.command_of(pid).split()[4]
 
 
 def leases(g):

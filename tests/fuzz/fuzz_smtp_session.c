@@ -236,6 +236,14 @@ credential_check_cancel(struct credential_check_op *op)
     (void)op;
 }
 
+struct config_generation *
+credential_memory(const struct credentials *cs, const struct config_credential *cr)
+{
+    (void)cs;
+    (void)cr;
+    return NULL;
+}
+
 const struct config_credential *
 credential_renew(const struct credentials *cs, const struct config_credential *old,
                  const struct credential_proof *proof, const struct net_address *from)

@@ -475,7 +475,8 @@ session_set_credential(struct smtp_session *s, const struct config_credential *c
 {
     struct config_generation *before = s->memory;
     s->credential = cr;
-    s->memory = cr != NULL ? config_hold(s->server->parts.config->memory) : NULL;
+    s->memory =
+        cr != NULL ? config_hold(credential_memory(s->server->parts.credentials, cr)) : NULL;
     config_let_go(&before);
 }
 

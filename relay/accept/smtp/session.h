@@ -8,7 +8,7 @@
 #define STAGEPOST_ACCEPT_SMTP_SESSION_H
 
 #include "queue/queue.h"
-#include "relay/accept/credential.h"
+#include "relay/accept/credential_registry.h"
 #include "relay/accept/smtp/server.h"
 #include "relay/accept/submit.h"
 #include "relay/sys/base/limits.h"

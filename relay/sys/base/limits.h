@@ -49,6 +49,8 @@ enum {
                                        the last of them waits about 2 s */
     CREDENTIAL_CACHE_SLOTS = 1024, /* right passwords remembered, 40 bytes each */
     CREDENTIAL_CACHE_MS = 300000,  /* libraries forget a connection after minutes, not hours */
+    CREDENTIAL_SETTLE_MS = 2000,   /* until none of them commits what was begun before */
+    CREDENTIAL_POLL_MS = 1000,     /* until all workers know what an operator changed */
     CREDENTIAL_QUOTA_MAX = 1000000000,   /* a number that Lua and we count exactly */
     CREDENTIAL_KEY_AS_PASSWORD_MIN = 20, /* characters: nothing shorter has 128 random bits */
 
@@ -225,7 +227,10 @@ enum {
         24 << 20, /* what one answer may hold: six messages of the largest size */
 
     /* Allowances */
-    QUEUE_SEEN_RECIPIENTS_MAX = 100000, /* of one credential: 10 MB; the oldest are forgotten */
+    QUEUE_REGISTRY_VALUE_MAX = 64 << 10, /* one record of an operator: 1000 senders */
+    QUEUE_REGISTRY_ENTRIES_MAX = 2000,   /* of one kind: every worker has them in memory, and
+                                            one reply brings them */
+    QUEUE_SEEN_RECIPIENTS_MAX = 100000,  /* of one credential: 10 MB; the oldest are forgotten */
 
     /* DNS */
     DNS_RECORDS_MAX = 512,         /* kept of one answer; no honest MX or TXT set comes near */
@@ -312,6 +317,7 @@ enum {
     SPF_LOOKUPS_MAX = 10,             /* RFC 7208 4.6.4: terms that ask DNS */
     SPF_VOID_LOOKUPS_MAX = 2,         /* RFC 7208 4.6.4 */
     SPF_HOSTS_PER_MX_MAX = 10,        /* RFC 7208 4.6.4 */
+    SPF_PTR_NAMES_MAX = 10,           /* RFC 7208 4.6.4: names of an address that are looked up */
     SPF_QUESTIONS_MAX = 40,           /* DNS questions of one check, whatever it is made of */
     CHECK_FRAME_MAX = 64 << 10,       /* the answer to one DNS question */
     CHECK_CPU_S = 5,                  /* of one check; an honest one takes about 10 us */

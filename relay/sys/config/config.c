@@ -9,6 +9,7 @@
 #include <openssl/crypto.h>
 
 #include "relay/sys/base/bug.h"
+#include "relay/sys/config/credential_record.h"
 #include "relay/sys/config/material.h"
 
 /* The snapshot is one JSON object. The tables below name each member once, for
@@ -87,6 +88,7 @@ static const struct member CREDENTIAL_MEMBERS[] = {
     MEMBER(config_credential, daily, KIND_UNSIGNED),
     MEMBER(config_credential, new_recipients, KIND_UNSIGNED),
     MEMBER(config_credential, expires_unix_ms, KIND_U64),
+    MEMBER(config_credential, frozen, KIND_BOOL),
 };
 
 static const struct member DKIM_KEY_MEMBERS[] = {
@@ -162,19 +164,23 @@ listeners_to_json(const struct config *c)
     return a;
 }
 
+json_t *
+config_credential_to_json(const struct config_credential *cr)
+{
+    json_t *o = object_of(CREDENTIAL_MEMBERS, ARRAY_LEN(CREDENTIAL_MEMBERS), cr);
+    json_object_set_new(o, "class", json_integer(cr->klass));
+    json_object_set_new(o, "senders", strings_to_json(cr->senders, cr->sender_count));
+    json_object_set_new(o, "networks", strings_to_json(cr->networks, cr->network_count));
+    json_object_set_new(o, "recipients", strings_to_json(cr->recipients, cr->recipient_count));
+    return o;
+}
+
 static json_t *
 credentials_to_json(const struct config *c, enum config_reader reader)
 {
     json_t *a = json_array();
-    for (unsigned i = 0; reader != CONFIG_READER_SIGNER && i < c->credential_count; i++) {
-        const struct config_credential *cr = &c->credentials[i];
-        json_t *o = object_of(CREDENTIAL_MEMBERS, ARRAY_LEN(CREDENTIAL_MEMBERS), cr);
-        json_object_set_new(o, "class", json_integer(cr->klass));
-        json_object_set_new(o, "senders", strings_to_json(cr->senders, cr->sender_count));
-        json_object_set_new(o, "networks", strings_to_json(cr->networks, cr->network_count));
-        json_object_set_new(o, "recipients", strings_to_json(cr->recipients, cr->recipient_count));
-        json_array_append_new(a, o);
-    }
+    for (unsigned i = 0; reader != CONFIG_READER_SIGNER && i < c->credential_count; i++)
+        json_array_append_new(a, config_credential_to_json(&c->credentials[i]));
     return a;
 }
 
@@ -386,6 +392,21 @@ config_read_snapshot(int fd, struct err *err)
         return NULL;             /* NOLINT(clang-analyzer-unix.Malloc) */
     }
     return &s->config;
+}
+
+const struct config *
+config_read_credentials(json_t *array, struct err *err)
+{
+    struct config_generation *s = calloc(1, sizeof *s);
+    BUG_ON(s == NULL);
+    s->holders = 1;
+    s->config.memory = s;
+    s->json = json_pack("{s:o}", "credentials", array);
+    BUG_ON(s->json == NULL);
+    if (read_credentials(s, err) == 0)
+        return &s->config;
+    config_free(&s->config);
+    return NULL; /* NOLINT(clang-analyzer-unix.Malloc) */
 }
 
 static void

@@ -50,6 +50,7 @@ struct config_credential {
     unsigned daily;          /* recipients in a day, UTC */
     unsigned new_recipients; /* first-time recipients in a day */
     uint64_t expires_unix_ms;
+    bool frozen; /* by an operator: nothing is taken from it */
 };
 
 struct config_dkim_key {

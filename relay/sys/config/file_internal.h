@@ -9,7 +9,7 @@
 #include "relay/sys/base/limits.h"
 #include "relay/sys/config/file.h"
 
-enum { CONFIG_WHERE_MAX = 128, CONFIG_WHY_MAX = 384 };
+enum { CONFIG_WHERE_MAX = 128 };
 
 struct config_problem {
     unsigned line, order; /* line 0: not of one line */

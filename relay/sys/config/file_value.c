@@ -15,7 +15,8 @@
 
 /* Everything that a store function needs to know and to say. */
 struct storing {
-    struct config_file *file;
+    struct arena *arena; /* without a budget that a value could reach */
+    enum config_look look;
     const struct config_key *key;
     struct slice text;
     void *at;
@@ -45,7 +46,9 @@ in_range(const struct storing *s, uint64_t value)
 static bool
 keep(struct storing *s, struct slice text)
 {
-    *(const char **)s->at = config_file_keep(s->file, text);
+    struct slice copy;
+    BUG_ON(!arena_copy(s->arena, text, &copy));
+    *(const char **)s->at = copy.p;
     return true;
 }
 
@@ -250,7 +253,7 @@ store_file(struct storing *s)
     if (!store_path(s))
         return false;
     const char *path = *(const char **)s->at;
-    if (s->file->look == CONFIG_LOOK_AT_TEXT)
+    if (s->look == CONFIG_LOOK_AT_TEXT)
         return true;
     if (stat(path, &st) != 0 || access(path, R_OK) != 0)
         snprintf(s->why, CONFIG_WHY_MAX, "%.200s: %s", path, strerror(errno));
@@ -292,6 +295,16 @@ bool
 config_value_store(struct config_file *f, const struct config_key *k, struct slice text, void *at,
                    char why[CONFIG_WHY_MAX])
 {
-    struct storing s = {.file = f, .key = k, .text = text, .at = at, .why = why};
+    struct storing s = {
+        .arena = &f->arena, .look = f->look, .key = k, .text = text, .at = at, .why = why};
+    return STORE[k->type](&s);
+}
+
+bool
+config_value_read(const struct config_key *k, struct slice text, struct arena *arena, void *at,
+                  char why[CONFIG_WHY_MAX])
+{
+    struct storing s = {
+        .arena = arena, .look = CONFIG_LOOK_AT_TEXT, .key = k, .text = text, .at = at, .why = why};
     return STORE[k->type](&s);
 }

@@ -5,6 +5,7 @@
 #ifndef STAGEPOST_CONFIG_KEYS_H
 #define STAGEPOST_CONFIG_KEYS_H
 
+#include "relay/sys/base/arena.h"
 #include "relay/sys/base/buf.h"
 #include "relay/sys/config/config.h"
 
@@ -118,6 +119,13 @@ bool config_type_is_array(enum config_type type);
 const struct config_key *config_key_find(const char *section, struct slice name);
 /* The section at PARENT.NAME (NAME, when the parent is ""). */
 const struct config_section *config_section_find(const char *parent, struct slice name);
+
+enum { CONFIG_WHY_MAX = 384 };
+/* A value of a key that comes by another way than the file, such as a request: by
+ * the same rules, to `at`; for a list, one entry of it (const char *). The arena
+ * needs room for the text. False: `why` says what is wrong. */
+bool config_value_read(const struct config_key *k, struct slice text, struct arena *arena, void *at,
+                       char why[CONFIG_WHY_MAX]);
 
 /* "from 10s to 1d", "1 to 32", "smtp, smtps or http"; "" when anything goes. */
 void config_key_range(const struct config_key *k, struct buf *out);

@@ -201,8 +201,10 @@ enum {
 static int
 confine_worker(const struct config *c, struct err *err)
 {
-    const struct confine_path paths[] = {
-        LIBRARY_FILES, {c->sandbox_dir, CONFINE_WRITE}, {c->redis_ca_path, CONFINE_READ}};
+    const struct confine_path paths[] = {LIBRARY_FILES,
+                                         {c->redis_ca_path, CONFINE_READ},
+                                         {c->dns_trust_anchor, CONFINE_READ},
+                                         {c->sandbox_dir, CONFINE_WRITE}};
     return confine_files(paths, ARRAY_LEN(paths), VERSION_ANY, err);
 }
 

@@ -93,6 +93,7 @@ drain_polls(struct timer *t)
         return;
     }
     LOG(LOG_INFO, "worker.drained", LF_B("complete", !busy));
+    credentials_close(w->credentials);
     if (busy) /* what is left belongs to the next owner: leave as if killed */
         _exit(0);
     w->closing.done = queue_closed;

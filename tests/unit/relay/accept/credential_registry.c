@@ -1,0 +1,135 @@
+/* Records of the registry, with a queue that the test plays. */
+#include "relay/accept/credential_registry.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "queue/registry.h"
+#include "relay/sys/base/bug.h"
+#include "relay/sys/base/log.h"
+
+static const char *own[] = {"example.org"};
+static const struct config_credential IN_FILE = {
+    .user = "file", .tenant = "t", .senders = own, .sender_count = 1};
+
+static struct {
+    struct loop *loop;
+    struct queue_registry_read_op *op;
+    struct deferred soon;
+    int64_t generation;
+    const char *names[4], *values[4];
+    unsigned count, asked;
+    bool away;
+} fake;
+
+static void
+on_soon(struct deferred *d)
+{
+    struct queue_registry_read_op *op = fake.op;
+    (void)d;
+    fake.op = NULL;
+    fake.asked++;
+    if (fake.away)
+        err_set(&op->err, ERR_AWAY, "away");
+    else
+        op->generation = fake.generation;
+    for (unsigned i = 0; !fake.away && op->known != fake.generation && i < fake.count; i++)
+        op->each(op, slice_str(fake.names[i]), slice_str(fake.values[i]));
+    op->state = NULL;
+    op->done(op);
+    loop_stop(fake.loop);
+}
+
+void
+queue_registry_read_start(struct queue_registry_read_op *op, struct queue *q)
+{
+    (void)q;
+    assert_null(fake.op);
+    fake.op = op;
+    err_clear(&op->err);
+    deferred_init(&fake.soon, fake.loop, on_soon);
+    deferred_schedule(&fake.soon);
+}
+
+void
+queue_registry_read_cancel(struct queue_registry_read_op *op)
+{
+    (void)op; /* done comes soon anyway */
+}
+
+static void
+refresh(struct credentials *cs)
+{
+    unsigned before = fake.asked;
+    credentials_refresh(cs);
+    loop_run(fake.loop);
+    assert_int_equal(fake.asked, before + 1);
+}
+
+static void
+records_come_change_and_go(void **state)
+{
+    struct config config = {.credentials = &IN_FILE, .credential_count = 1, .development = true};
+    (void)state;
+    log_init("test", 0, LOG_ERROR + 1);
+    memset(&fake, 0, sizeof fake);
+    fake.loop = loop_new();
+    struct credentials *cs = credentials_new(fake.loop, &config);
+    credentials_use_queue(cs, NULL);
+    refresh(cs);
+    assert_non_null(credential_at(cs, 0));
+    assert_null(credential_at(cs, 1));
+
+    const struct config_credential shop = {
+        .user = "shop", .tenant = "s", .password_hash = "h", .senders = own, .sender_count = 1};
+    char *text = credential_record_text(&shop), *again;
+    fake.names[0] = "shop", fake.values[0] = text;
+    fake.names[1] = "broken", fake.values[1] = "{\"user\":\"broken\",\"senders\":[1]}";
+    fake.names[2] = "other name", fake.values[2] = text;
+    fake.names[3] = "none", fake.values[3] = "";
+    fake.count = 4;
+    fake.generation = 7;
+    refresh(cs);
+    const struct config_credential *held = credential_by_user(cs, SLICE("shop"));
+    assert_non_null(held);
+    assert_ptr_equal(credential_at(cs, 1), held);
+    assert_null(credential_at(cs, 2));
+    assert_string_equal(held->senders[0], "example.org");
+    assert_false(credential_is_of_file(cs, held));
+    assert_true(credential_is_of_file(cs, &IN_FILE));
+    assert_true(credential_record(cs, SLICE("shop"), &again));
+    assert_string_equal(again, text); /* what was read is what is compared */
+    free(again);
+    assert_false(credential_record(cs, SLICE("file"), &again));
+
+    /* What a session holds outlives the change; away changes nothing. */
+    struct config_generation *memory = config_hold(credential_memory(cs, held));
+    fake.away = true;
+    refresh(cs);
+    assert_ptr_equal(credential_by_user(cs, SLICE("shop")), held);
+    fake.away = false;
+    fake.count = 0;
+    fake.generation = 8;
+    refresh(cs);
+    assert_null(credential_by_user(cs, SLICE("shop")));
+    assert_string_equal(held->tenant, "s");
+    config_let_go(&memory);
+
+    free(text);
+    credentials_free(cs);
+    loop_run(fake.loop);
+    loop_free(fake.loop);
+}
+
+int
+main(void)
+{
+    const struct CMUnitTest tests[] = {cmocka_unit_test(records_come_change_and_go)};
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

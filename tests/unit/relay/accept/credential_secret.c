@@ -1,0 +1,40 @@
+#include "relay/accept/credential_secret.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+#include <crypt.h>
+
+/* The hashes are of what is shown, and no two are alike. */
+static void
+secrets(void **state)
+{
+    struct credential_secret a, b;
+    (void)state;
+    credential_secret_make(&a);
+    credential_secret_make(&b);
+    assert_int_equal(strlen(a.password), 26);
+    assert_int_equal(strlen(a.key), 3 + 64);
+    assert_int_equal(strlen(a.key_sha256), 64);
+    assert_int_equal(strncmp(a.password_hash, "$y$", 3), 0);
+    assert_string_not_equal(a.password, b.password);
+    assert_string_not_equal(a.key, b.key);
+    struct crypt_data *data = calloc(1, sizeof *data);
+    assert_string_equal(crypt_r(a.password, a.password_hash, data), a.password_hash);
+    free(data);
+    credential_secret_wipe(&a);
+    for (size_t i = 0; i < sizeof a; i++)
+        assert_int_equal(((const char *)&a)[i], 0);
+}
+
+int
+main(void)
+{
+    const struct CMUnitTest tests[] = {cmocka_unit_test(secrets)};
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
