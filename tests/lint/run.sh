@@ -38,7 +38,7 @@ tidy() {
         files=$(git ls-files 'relay/*.c' 'dkim/*.c' 'api/*.c' 'queue/*.c')
     fi
     [ -n "$files" ] || return 0
-    make -s build/gen/queue/scripts.inc || return 1
+    make -s build/gen/queue/scripts.inc build/gen/api/console/files.inc || return 1
     # shellcheck disable=SC2046,SC2086
     echo "$files" | xargs -n 8 -P 2 sh -c 'clang-tidy --quiet "$@" -- -std=c11 -D_GNU_SOURCE -I. -Ibuild/gen \
         $(pkg-config --cflags libuv openssl hiredis jansson gmime-3.0) 2>/dev/null' sh
