@@ -24,7 +24,8 @@ read_ask(struct slice in, struct check_message *m)
     if (!frame_cut_u32(&in, &type) || !frame_cut_bytes(&in, &name) || in.n != 0)
         return false;
     m->ask_type = (enum dns_type)type;
-    return (type == DNS_A || type == DNS_AAAA || type == DNS_MX || type == DNS_TXT) &&
+    return (type == DNS_A || type == DNS_AAAA || type == DNS_MX || type == DNS_PTR ||
+            type == DNS_TXT) &&
            txt_domain(name, m->ask_name);
 }
 

@@ -33,7 +33,7 @@ struct check_message {
     enum check_frame type;
     uint64_t request;
     struct spf_mail mail;                  /* CHECK */
-    enum dns_type ask_type;                /* ASK: A, AAAA, MX or TXT */
+    enum dns_type ask_type;                /* ASK: A, AAAA, MX, PTR or TXT */
     char ask_name[ADDRESS_DOMAIN_MAX + 1]; /* ASK */
     enum dns_status status;                /* ANSWER */
     struct slice records;                  /* ANSWER: whole records */

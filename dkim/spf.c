@@ -27,6 +27,9 @@ struct spf_check {
     struct answer answers[SPF_QUESTIONS_MAX];
     unsigned answer_count;
 
+    bool names_known, names_unsure;
+    struct spf_names names; /* of the client, once a record has wanted them */
+
     /* Of one run */
     bool asking; /* answers[answer_count] is the question */
     bool forced; /* the verdict is known, whatever libspf2 goes on to say */
@@ -92,6 +95,88 @@ add_rr(SPF_dns_rr_t *rr, const void *data, size_t bytes)
     rr->num_rr++;
 }
 
+static void
+want(struct spf_check *c, const char *name, enum dns_type type)
+{
+    if (c->answer_count == SPF_QUESTIONS_MAX) {
+        force(c, SPF_PERMERROR, "more than %d DNS questions", SPF_QUESTIONS_MAX);
+        return;
+    }
+    struct answer *a = &c->answers[c->answer_count];
+    snprintf(a->name, sizeof a->name, "%s", name);
+    a->type = type;
+    c->asking = true;
+}
+
+static struct answer *
+answer_to(struct spf_check *c, const char *name, enum dns_type type)
+{
+    struct answer *a = find_answer(c, name, type);
+    if (a == NULL && !c->asking && !c->forced)
+        want(c, name, type);
+    return a;
+}
+
+static bool
+has_address(const struct spf_check *c, const struct answer *a)
+{
+    struct slice rest = buf_slice(&a->records), rdata;
+    struct slice ip = slice_from(c->mail.ip, c->mail.ipv6 ? 16 : 4);
+    while (frame_cut_bytes(&rest, &rdata))
+        if (slice_eq(rdata, ip))
+            return true;
+    return false;
+}
+
+/* 5.5: the names that lead back to the address. A name that DNS does not answer about
+ * is left out, as is all when there is no answer to the PTR question. Stops at the first
+ * answer that is lacking. */
+static void
+learn_names(struct spf_check *c)
+{
+    char reverse[DNS_REVERSE_NAME_MAX], host[ADDRESS_DOMAIN_MAX + 1];
+    struct slice rest, rdata;
+    unsigned looked_at = 0;
+    dns_reverse_name(c->mail.ip, c->mail.ipv6, reverse);
+    const struct answer *ptr = answer_to(c, reverse, DNS_PTR);
+    if (ptr == NULL)
+        return;
+    c->names = (struct spf_names){.has_ptr = ptr->status == DNS_OK || ptr->status == DNS_TEMP};
+    c->names_unsure = ptr->status == DNS_TEMP;
+    rest = buf_slice(&ptr->records);
+    while (looked_at < SPF_PTR_NAMES_MAX && frame_cut_bytes(&rest, &rdata)) {
+        looked_at++;
+        if (!dns_ptr_parse(rdata, host))
+            continue;
+        const struct answer *a = answer_to(c, host, c->mail.ipv6 ? DNS_AAAA : DNS_A);
+        if (a == NULL)
+            return;
+        c->names_unsure |= a->status == DNS_TEMP;
+        if (has_address(c, a))
+            memcpy(c->names.names[c->names.count++], host, sizeof host);
+    }
+    c->names_known = true;
+}
+
+/* As spf_record_prepare(), with the client's names when it wants them; they may have to be
+ * asked for first, and what was written is of no use then. */
+static int
+prepare_record(struct spf_check *c, struct slice text, const char *at, struct buf *out,
+               struct err *err)
+{
+    struct spf_notes notes = {.names = c->names_known ? &c->names : NULL};
+    size_t before = buf_slice(out).n;
+    int rc = spf_record_prepare(text, at, &c->mail, out, &notes, err);
+    if (rc != 0 || !notes.wants_names)
+        return rc;
+    learn_names(c);
+    if (!c->names_known)
+        return 0;
+    buf_truncate(out, before);
+    notes = (struct spf_notes){.names = &c->names};
+    return spf_record_prepare(text, at, &c->mail, out, &notes, err);
+}
+
 /* The answer's only SPF record as it should be read here; false: none. */
 static bool
 prepare_txt(struct spf_check *c, const struct answer *a, struct buf *out)
@@ -99,7 +184,6 @@ prepare_txt(struct spf_check *c, const struct answer *a, struct buf *out)
     struct slice rest = buf_slice(&a->records), rdata;
     unsigned found = 0;
     struct err err = {0};
-    struct spf_notes notes = {.ptr = false};
     while (frame_cut_bytes(&rest, &rdata)) {
         struct buf text;
         buf_init(&text, TXT_BYTES_MAX);
@@ -107,14 +191,13 @@ prepare_txt(struct spf_check *c, const struct answer *a, struct buf *out)
         found += is;
         if (found > 1)
             force(c, SPF_PERMERROR, "%s: more than one SPF record", a->name);
-        else if (is && spf_record_prepare(buf_slice(&text), a->name, &c->mail, out, &notes, &err))
+        else if (is && prepare_record(c, buf_slice(&text), a->name, out, &err) != 0)
             force(c, SPF_PERMERROR, "%s", err.text);
         else if (!read && rdata.n > TXT_BYTES_MAX)
             force(c, SPF_PERMERROR, "%s: a TXT record of more than %d bytes", a->name,
                   TXT_BYTES_MAX);
         buf_fini(&text);
     }
-    c->verdict.unsure |= notes.ptr;
     return found > 0;
 }
 
@@ -123,10 +206,10 @@ fill_txt(struct spf_check *c, const struct answer *a, bool own, SPF_dns_rr_t *rr
 {
     struct buf text;
     buf_init(&text, SPF_PREPARED_MAX + 1);
-    if (prepare_txt(c, a, &text) && !c->forced) {
+    if (prepare_txt(c, a, &text) && !c->forced && !c->asking) {
         buf_add_char(&text, '\0');
         add_rr(rr, buf_slice(&text).p, buf_slice(&text).n);
-    } else if (own) {
+    } else if (own && !c->asking) {
         force(c, SPF_NONE, "%s", "");
     }
     buf_fini(&text);
@@ -205,19 +288,6 @@ herrno_of(enum dns_status s)
     return table[s];
 }
 
-static void
-want(struct spf_check *c, const char *name, enum dns_type type)
-{
-    if (c->answer_count == SPF_QUESTIONS_MAX) {
-        force(c, SPF_PERMERROR, "more than %d DNS questions", SPF_QUESTIONS_MAX);
-        return;
-    }
-    struct answer *a = &c->answers[c->answer_count];
-    snprintf(a->name, sizeof a->name, "%s", name);
-    a->type = type;
-    c->asking = true;
-}
-
 static SPF_dns_rr_t *
 give(struct spf_check *c, const struct answer *a, bool own, ns_type type)
 {
@@ -230,10 +300,26 @@ give(struct spf_check *c, const struct answer *a, bool own, ns_type type)
         fill_mx(c, a, rr);
     else
         fill_addresses(a, rr);
-    if (c->forced)
+    if (c->forced || c->asking)
         rr->herrno = TRY_AGAIN;
     else if (rr->num_rr == 0 && rr->herrno == NETDB_SUCCESS)
         rr->herrno = NO_DATA;
+    return rr;
+}
+
+/* What a `ptr` term was made into. */
+static SPF_dns_rr_t *
+give_ptr(struct spf_check *c, const char *name, ns_type type)
+{
+    const uint8_t any[4] = {127, 0, 0, 2};
+    if (strcmp(name, SPF_PTR_VOID) == 0)
+        count_answer(c, DNS_NODATA);
+    bool matches = strcmp(name, SPF_PTR_MATCHES) == 0 && !c->forced;
+    SPF_dns_rr_t *rr = empty_rr(c, name, type, matches ? NETDB_SUCCESS : HOST_NOT_FOUND);
+    if (c->forced)
+        rr->herrno = TRY_AGAIN;
+    if (matches)
+        add_rr(rr, any, sizeof any);
     return rr;
 }
 
@@ -257,6 +343,9 @@ on_lookup(SPF_dns_server_t *dns, const char *domain, ns_type type, int should_ca
     c->own_record_seen = true;
     if (!own)
         count_question(c, name, (enum dns_type)type);
+    if (strcmp(name, SPF_PTR_MATCHES) == 0 || strcmp(name, SPF_PTR_DIFFERS) == 0 ||
+        strcmp(name, SPF_PTR_VOID) == 0)
+        return give_ptr(c, name, type);
     if (strcmp(name, SPF_UNUSABLE_NAME) == 0)
         return empty_rr(c, name, type, HOST_NOT_FOUND);
     struct answer *a = find_answer(c, name, (enum dns_type)type);
@@ -354,6 +443,7 @@ spf_check_run(struct spf_check *c)
     evaluate(c, server, request);
     SPF_request_free(request);
     SPF_server_free(server);
+    c->verdict.unsure = c->names_unsure;
     return c->asking ? SPF_ASK : SPF_DONE;
 }
 

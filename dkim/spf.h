@@ -32,7 +32,7 @@ const char *spf_result_name(enum spf_result r); /* "none", ... as in RFC 8601 2.
 struct spf_verdict {
     enum spf_result result;
     unsigned lookups, void_lookups; /* RFC 7208 4.6.4, of the last run */
-    bool unsure;    /* a ptr or %{p} was taken as matching nothing: others may differ */
+    bool unsure;    /* DNS did not say what the address is called: others may differ */
     char text[256]; /* why it is an error; "" otherwise. Holds bytes of the record. */
 };
 
@@ -44,7 +44,7 @@ void spf_check_free(struct spf_check *c); /* NULL is fine */
 
 enum spf_step { SPF_DONE, SPF_ASK };
 enum spf_step spf_check_run(struct spf_check *c);
-/* What the last run lacked: type A, AAAA, MX or TXT. Until the next call. */
+/* What the last run lacked: type A, AAAA, MX, PTR or TXT. Until the next call. */
 const char *spf_check_question(const struct spf_check *c, enum dns_type *type);
 /* records: RDATA as they came, each as u32 length and bytes (frame_add_bytes()). */
 void spf_check_answer(struct spf_check *c, enum dns_status status, struct slice records);

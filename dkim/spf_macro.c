@@ -25,6 +25,28 @@ ip_value(const struct spf_mail *m, char *out)
                  i + 1 < sizeof m->ip ? "." : "");
 }
 
+/* 7.3: the domain itself, else a name below it, else any; "unknown" without one. */
+static const char *
+name_of_client(const struct spf_macros *m)
+{
+    const struct spf_names *names = m->notes->names;
+    struct slice at = slice_str(m->at);
+    const char *best = "unknown";
+    unsigned best_rank = 0;
+    m->notes->wants_names |= names == NULL;
+    for (unsigned i = 0; names != NULL && i < names->count; i++) {
+        struct slice name = slice_str(names->names[i]);
+        bool below =
+            name.n > at.n && name.p[name.n - at.n - 1] == '.' && slice_ends_nocase(name, at);
+        unsigned rank = slice_eq_nocase(name, at) ? 3 : below ? 2 : 1;
+        if (rank > best_rank) {
+            best_rank = rank;
+            best = names->names[i];
+        }
+    }
+    return best;
+}
+
 /* false: no such letter here. */
 static bool
 letter_value(const struct spf_macros *m, char letter, char out[VALUE_MAX])
@@ -39,8 +61,7 @@ letter_value(const struct spf_macros *m, char letter, char out[VALUE_MAX])
         ip_value(mail, out);
         return true;
     case 'p':
-        m->notes->ptr = true;
-        text = "unknown";
+        text = name_of_client(m);
         break;
     case 'l':
         text = mail->local;

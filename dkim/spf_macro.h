@@ -12,7 +12,7 @@ struct spf_macros {
     const struct spf_mail *mail;
     const char *at;          /* %{d}: the domain whose record this is */
     bool any_letter;         /* c, r and t are allowed: not in a name */
-    struct spf_notes *notes; /* .ptr is set by %{p} */
+    struct spf_notes *notes; /* names for %{p} */
 };
 
 /* Appends `text` with its macros expanded. false: the syntax is wrong, or the

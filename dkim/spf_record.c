@@ -205,13 +205,33 @@ read_hosts(struct reading *r, struct term *t)
     return true;
 }
 
+/* 5.5: one of the names is the target or ends in it. */
+static bool
+name_is_below(const struct spf_names *names, const char *target)
+{
+    struct slice end = slice_str(target);
+    for (unsigned i = 0; i < names->count; i++) {
+        struct slice name = slice_str(names->names[i]);
+        bool whole = name.n == end.n || (name.n > end.n && name.p[name.n - end.n - 1] == '.');
+        if (end.n > 0 && whole && slice_ends_nocase(name, end))
+            return true;
+    }
+    return false;
+}
+
 static bool
 read_ptr(struct reading *r, struct term *t)
 {
     char name[ADDRESS_DOMAIN_MAX + 1];
     if (t->bits4 >= 0 || t->bits6 >= 0 || !read_domain(r, t, name))
         return false;
-    r->macros.notes->ptr |= !r->ended;
+    const struct spf_names *names = r->macros.notes->names;
+    r->macros.notes->wants_names |= names == NULL && !r->ended;
+    if (names != NULL)
+        write_dns_term(r, t, "exists",
+                       !names->has_ptr              ? SPF_PTR_VOID
+                       : name_is_below(names, name) ? SPF_PTR_MATCHES
+                                                    : SPF_PTR_DIFFERS);
     return true;
 }
 
@@ -290,13 +310,13 @@ read_modifier(struct reading *r, struct slice name, struct slice value)
     char ignored[ADDRESS_DOMAIN_MAX + 1];
     if (slice_eq_nocase(name, SLICE("redirect")))
         return r->redirects++ == 0 && spf_macro_domain(&r->macros, value, r->redirect);
-    if (slice_eq_nocase(name, SLICE("exp")))
-        return r->exps++ == 0 && spf_macro_domain(&r->macros, value, ignored);
     struct buf b;
-    struct spf_notes no_notes;
+    struct spf_notes no_notes = {.names = NULL};
     struct spf_macros macros = r->macros;
-    macros.any_letter = true;
     macros.notes = &no_notes;
+    if (slice_eq_nocase(name, SLICE("exp")))
+        return r->exps++ == 0 && spf_macro_domain(&macros, value, ignored);
+    macros.any_letter = true;
     buf_init(&b, SPF_MACRO_MAX);
     bool ok = modifier_name_ok(name) && spf_macro_expand(&macros, value, &b);
     buf_fini(&b);

@@ -42,8 +42,22 @@ bool spf_mail_set(struct spf_mail *m, struct slice ip, struct slice local, struc
 /* Whether a TXT record is an SPF record: v=spf1 and a space or its end (4.5). */
 bool spf_record_is(struct slice text);
 
+/* Names without records of their own that stand for a `ptr` term whose answer is
+ * known: it matches, it does not, and it does not since there is no PTR record. */
+#define SPF_PTR_MATCHES "matches.ptr.invalid"
+#define SPF_PTR_DIFFERS "differs.ptr.invalid"
+#define SPF_PTR_VOID "void.ptr.invalid"
+
+/* What the client's address is called, as far as the names lead back to it (5.5). */
+struct spf_names {
+    bool has_ptr; /* there was an answer to the PTR question */
+    unsigned count;
+    char names[SPF_PTR_NAMES_MAX][ADDRESS_DOMAIN_MAX + 1];
+};
+
 struct spf_notes {
-    bool ptr; /* it uses ptr or %{p}: taken as matching nothing, and as "unknown" */
+    const struct spf_names *names; /* in; NULL: not known */
+    bool wants_names;              /* out: it uses ptr or %{p}, and they are not known */
 };
 
 /* Appends the record for libspf2, at most SPF_PREPARED_MAX bytes; `at` is the

@@ -16,6 +16,16 @@ def test_sigterm_drains_and_exits_0(gateway):
     assert not [p for p in pids if support.is_alive(p)]
 
 
+@pytest.mark.parametrize("pause_ms", [0, 20, 40, 80, 160])
+def test_sigterm_right_after_the_start_ends_cleanly(gateway, pause_ms):
+    """At 0 it may be that the program is not there yet: then the kernel ends what was."""
+    g = gateway(start=False).spawn()
+    time.sleep(pause_ms / 1000)
+    code = g.stop()
+    assert code == 0 or (code == -signal.SIGTERM and not g.log()), g.log()
+    assert not g.redis_servers() and not g.events("bug")
+
+
 def test_ctrl_c_stops_all(gateway):
     g = gateway()
     pids = support.processes_below(g.process.pid)

@@ -317,6 +317,7 @@ enum {
     SPF_LOOKUPS_MAX = 10,             /* RFC 7208 4.6.4: terms that ask DNS */
     SPF_VOID_LOOKUPS_MAX = 2,         /* RFC 7208 4.6.4 */
     SPF_HOSTS_PER_MX_MAX = 10,        /* RFC 7208 4.6.4 */
+    SPF_PTR_NAMES_MAX = 10,           /* RFC 7208 4.6.4: names of an address that are looked up */
     SPF_QUESTIONS_MAX = 40,           /* DNS questions of one check, whatever it is made of */
     CHECK_FRAME_MAX = 64 << 10,       /* the answer to one DNS question */
     CHECK_CPU_S = 5,                  /* of one check; an honest one takes about 10 us */

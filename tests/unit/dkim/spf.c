@@ -228,18 +228,68 @@ static void
 test_known_deviations(void **state)
 {
     (void)state;
-    struct spf_verdict v = check("d.test TXT v=spf1 ptr -all", ME, "user", "d.test");
-    assert_int_equal(v.result, SPF_FAIL);
-    assert_true(v.unsure);
-    assert_int_equal(v.lookups, 0);
-    v = check("d.test TXT v=spf1 exists:%{p}.x.test -all\nunknown.x.test A 127.0.0.1", ME, "user",
-              "d.test");
-    assert_int_equal(v.result, SPF_PASS);
-    assert_true(v.unsure);
-    v = check("d.test TXT v=spf1 mx/0 -all" HOSTS, ME, "user", "d.test");
+    struct spf_verdict v = check("d.test TXT v=spf1 mx/0 -all" HOSTS, ME, "user", "d.test");
     assert_int_equal(v.result, SPF_PERMERROR);
     v = check("d.test TXT v=spf1 exists:%{l}.test -all\na=b.test A 127.0.0.1", ME, "a=b", "d.test");
     assert_int_equal(v.result, SPF_FAIL);
+}
+
+#define PTR "\n1.2.0.192.in-addr.arpa PTR "
+#define PTR6 "\n1.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.8.b.d.0.1.0.0.2.ip6.arpa PTR "
+
+/* 5.5, 7.3 and the limits of 4.6.4: names count only when they lead back. */
+static void
+test_names_of_the_client(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *zone, *ip;
+        enum spf_result want;
+        unsigned voids;
+        bool unsure;
+    } rows[] = {
+        {"d.test TXT v=spf1 ptr -all" PTR "d.test\nd.test A " ME, ME, SPF_PASS, 0, false},
+        {"d.test TXT v=spf1 ptr -all" PTR "a.D.test\na.d.test A " ME, ME, SPF_PASS, 0, false},
+        {"d.test TXT v=spf1 ptr:x.test -all" PTR "a.x.test\na.x.test A " ME, ME, SPF_PASS, 0,
+         false},
+        {"d.test TXT v=spf1 ptr -all" PTR "xd.test\nxd.test A " ME, ME, SPF_FAIL, 0, false},
+        {"d.test TXT v=spf1 ptr -all" PTR "d.test\nd.test A " OTHER, ME, SPF_FAIL, 0, false},
+        {"d.test TXT v=spf1 ptr -all" PTR "gone.test" PTR "d.test\nd.test A " ME, ME, SPF_PASS, 0,
+         false},
+        {"d.test TXT v=spf1 ptr -all" PTR6 "d.test\nd.test AAAA " ME6, ME6, SPF_PASS, 0, false},
+        {"d.test TXT v=spf1 ptr -all", ME, SPF_FAIL, 1, false},
+        {"d.test TXT v=spf1 ptr ptr ptr ?all", ME, SPF_PERMERROR, 3, false},
+        {"d.test TXT v=spf1 ptr -all\n1.2.0.192.in-addr.arpa FAIL", ME, SPF_FAIL, 0, true},
+        {"d.test TXT v=spf1 ptr -all" PTR "d.test\nd.test FAIL", ME, SPF_TEMPERROR, 0, false},
+        {"d.test TXT v=spf1 +all ptr", ME, SPF_PASS, 0, false},
+        {"d.test TXT v=spf1 exists:%{p}.x.test -all\nunknown.x.test A 127.0.0.1", ME, SPF_PASS, 0,
+         false},
+        {"d.test TXT v=spf1 exists:%{p}.x.test -all" PTR "z.test" PTR "a.d.test\nz.test A " ME
+         "\na.d.test A " ME "\na.d.test.x.test A 127.0.0.1",
+         ME, SPF_PASS, 0, false},
+        {"d.test TXT v=spf1 include:i.test -all\ni.test TXT v=spf1 ptr ?all" PTR
+         "h.i.test\nh.i.test A " ME,
+         ME, SPF_PASS, 0, false},
+    };
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+        struct spf_verdict v = check(rows[i].zone, rows[i].ip, "user", "d.test");
+        if (v.result != rows[i].want || v.void_lookups != rows[i].voids ||
+            v.unsure != rows[i].unsure)
+            fail_msg("row %zu: %s, %u voids, unsure %d", i, spf_result_name(v.result),
+                     v.void_lookups, v.unsure);
+    }
+}
+
+/* The eleventh name is not looked at. */
+static void
+test_many_names_of_the_client(void **state)
+{
+    (void)state;
+    char zone[2000] = "d.test TXT v=spf1 ptr -all\nd.test A " ME;
+    for (int i = 0; i < SPF_PTR_NAMES_MAX; i++)
+        snprintf(zone + strlen(zone), sizeof zone - strlen(zone), PTR "n%d.test", i);
+    snprintf(zone + strlen(zone), sizeof zone - strlen(zone), PTR "d.test");
+    assert_int_equal(check(zone, ME, "user", "d.test").result, SPF_FAIL);
 }
 
 /* It lets everybody pass as soon as there is an address of the family. */
@@ -352,10 +402,16 @@ int
 main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_table),          cmocka_unit_test(test_no_domain),
-        cmocka_unit_test(test_counts),         cmocka_unit_test(test_known_deviations),
-        cmocka_unit_test(test_crash_inputs),   cmocka_unit_test(test_growing_names),
-        cmocka_unit_test(test_many_addresses), cmocka_unit_test(test_prefix_of_no_bits),
+        cmocka_unit_test(test_table),
+        cmocka_unit_test(test_no_domain),
+        cmocka_unit_test(test_counts),
+        cmocka_unit_test(test_known_deviations),
+        cmocka_unit_test(test_crash_inputs),
+        cmocka_unit_test(test_growing_names),
+        cmocka_unit_test(test_many_addresses),
+        cmocka_unit_test(test_prefix_of_no_bits),
+        cmocka_unit_test(test_names_of_the_client),
+        cmocka_unit_test(test_many_names_of_the_client),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

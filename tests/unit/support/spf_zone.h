@@ -64,6 +64,21 @@ zone_add_ip(struct slice data, int family, struct buf *out)
     assert_true(frame_add_bytes(out, slice_from(ip, family == AF_INET ? 4 : 16)));
 }
 
+static inline void
+zone_add_name(struct slice data, struct buf *out)
+{
+    struct buf rdata;
+    buf_init(&rdata, 512);
+    while (data.n > 0) {
+        struct slice label = slice_cut_at(&data, '.');
+        buf_add_char(&rdata, (char)label.n);
+        buf_add(&rdata, label);
+    }
+    buf_add_char(&rdata, '\0');
+    assert_true(frame_add_bytes(out, buf_slice(&rdata)));
+    buf_fini(&rdata);
+}
+
 /* Appends the records (frame_add_bytes()) of one question to `out`. */
 static inline enum dns_status
 zone_answer(const char *zone, const char *name, enum dns_type type, struct buf *out)
@@ -86,6 +101,8 @@ zone_answer(const char *zone, const char *name, enum dns_type type, struct buf *
             zone_add_ip(line, AF_INET6, out);
         else if (slice_eq(kind, SLICE("MX")) && type == DNS_MX)
             zone_add_mx(line, out);
+        else if (slice_eq(kind, SLICE("PTR")) && type == DNS_PTR)
+            zone_add_name(line, out);
         else
             continue;
         status = DNS_OK;
