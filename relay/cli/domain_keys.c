@@ -138,7 +138,7 @@ static int
 print_all(const struct new_keys *n)
 {
     struct buf out;
-    buf_init(&out, KINDS * (2u * PATH_MAX + KEY_RECORD_MAX));
+    buf_init(&out, (size_t)KINDS * (2 * PATH_MAX + KEY_RECORD_MAX));
     add_config(n, &out);
     int code = add_records(n, &out);
     BUG_ON(out.overflowed);
