@@ -956,6 +956,7 @@ shows_metrics(void **state)
     assert_true(slice_starts(type, SLICE("text/plain; version=0.0.4")));
     assert_true(body_has(&a, "stagepost_queue_messages{state=\"live\"} 7\n"));
     assert_true(body_has(&a, "stagepost_queue_messages{state=\"notices\"} 1\n"));
+    assert_true(body_has(&a, "stagepost_queue_messages{state=\"held\"} 3\n"));
     assert_true(body_has(&a, "stagepost_up 1\n") && body_has(&a, "stagepost_build_info{version="));
     assert_true(body_has(&a, "stagepost_uncertain_attempts_total"));
     assert_true(body_has(&a, "stagepost_time_to_delivery_seconds_bucket"));

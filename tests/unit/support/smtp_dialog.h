@@ -33,6 +33,8 @@ struct step {
         STEP_REVOKE,     /* the credential is removed */
         STEP_STATUS,     /* of the queue, number */
         STEP_MEMORY,     /* number 1: messages take all the memory they may; 0: no longer */
+        STEP_DRIBBLE,    /* bytes and a pause, again until `also` comes, at most `number` times; any
+                            250    may come before */
         STEP_REPEAT,     /* the next `number` times: bytes, expecting `also` if it has text */
     } kind;
     struct slice bytes;
@@ -67,6 +69,10 @@ struct step {
 #define REPEAT(n, text, reply)                                                                     \
     {                                                                                              \
         .kind = STEP_REPEAT, .number = (n), .bytes = SLICE(text), .also = SLICE(reply)             \
+    }
+#define DRIBBLE(n, text, reply)                                                                    \
+    {                                                                                              \
+        .kind = STEP_DRIBBLE, .number = (n), .bytes = SLICE(text), .also = SLICE(reply)            \
     }
 #define GONE                                                                                       \
     {                                                                                              \

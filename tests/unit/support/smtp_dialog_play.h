@@ -15,6 +15,7 @@
 #include <openssl/pem.h>
 #include <openssl/ssl.h>
 #include <openssl/x509.h>
+#include <poll.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -293,6 +294,34 @@ client_expect(struct client *c, struct slice want, enum step_kind kind)
 }
 
 static bool
+has_input(struct client *c)
+{
+    struct pollfd p = {.fd = c->fd, .events = POLLIN};
+    return c->in_bytes > 0 || (c->ssl != NULL && SSL_pending(c->ssl) > 0) || poll(&p, 1, 0) > 0;
+}
+
+/* How long it takes does not matter, only that it ends. */
+static bool
+client_dribble(struct client *c, const struct step *step)
+{
+    char line[1100];
+    for (unsigned i = 0; i < step->number; i++) {
+        if (!client_send(c, step->bytes))
+            return false;
+        nanosleep(&(struct timespec){.tv_nsec = PAUSE_NS}, NULL);
+        while (has_input(c)) {
+            if (!client_line(c, line))
+                return false;
+            if (strncmp(line, step->also.p, step->also.n) == 0)
+                return true;
+            if (strncmp(line, "250 ", 4) != 0)
+                return fail_step(c, "got \"%s\"", line);
+        }
+    }
+    return fail_step(c, "goes on for ever");
+}
+
+static bool
 client_handshake(struct client *c)
 {
     c->ssl = SSL_new(c->ctx);
@@ -349,6 +378,8 @@ client_step(struct client *c, const struct step *step)
                 (step->also.n > 0 && !client_expect(c, step->also, STEP_EXPECT)))
                 return false;
         return true;
+    case STEP_DRIBBLE:
+        return client_dribble(c, step);
     case STEP_KEYS:
         for (unsigned i = 0; i < step->number; i++)
             if (SSL_key_update(c->ssl, SSL_KEY_UPDATE_REQUESTED) != 1 ||
