@@ -43,7 +43,7 @@ static const struct command COMMANDS[] = {
 };
 
 static const struct command CHECKS[] = {
-    {"config", "[-c FILE | --example]", "the configuration file", check_config_main},
+    {"config", "[-c FILE | --example | --manual]", "the configuration file", check_config_main},
     {"domain", "NAME", "what a domain publishes about its mail", check_domain_main},
     {"relay", "[--to DOMAIN]", "can the running gateway do its work", check_relay_main},
 };
