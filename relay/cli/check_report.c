@@ -79,7 +79,8 @@ judge_address(struct report *r, const char *ip, const struct spf_verdict *v)
     else
         add(r, FINDING_MEND, "SPF", "%s from %s: %s", name, ip, because(v));
     if (v->unsure)
-        add(r, FINDING_NOTE, "SPF", "DNS did not say what the address is called, which the record asks for");
+        add(r, FINDING_NOTE, "SPF",
+            "DNS did not say what the address is called, which the record asks for");
 }
 
 static void
