@@ -25,7 +25,7 @@ struct report {
     struct finding findings[FINDINGS_MAX];
     unsigned count;
     struct {
-        char name[2 * ADDRESS_DOMAIN_MAX + sizeof "._domainkey."];
+        char name[(size_t)2 * ADDRESS_DOMAIN_MAX + sizeof "._domainkey."];
         char value[SPF_RECORD_MAX + 64 * CHECK_DOMAIN_IPS_MAX];
     } publish[PUBLISH_MAX];
     unsigned publish_count;
@@ -130,7 +130,7 @@ propose_spf(struct report *r)
     if (!lacking || f->spf_count > 1)
         return;
     struct buf terms;
-    buf_init(&terms, 64 * CHECK_DOMAIN_IPS_MAX);
+    buf_init(&terms, (size_t)64 * CHECK_DOMAIN_IPS_MAX);
     add_terms(f, &terms);
     if (f->spf_count == 0)
         publish(r, "", "v=spf1%.*s -all", SLICE_FMT(buf_slice(&terms)));
