@@ -36,6 +36,9 @@ static const struct http_route ROUTES[] = {
     {"GET", "/healthz", 0, api_admit_key_or_loopback, health_live},
     {"GET", "/readyz", 0, api_admit_key_or_loopback, health_ready},
     {"GET", "/metrics", 0, api_admit_operator_or_loopback, metrics_get},
+    {"GET", "/", 0, NULL, console_page},
+    {"GET", "/console/about", 0, NULL, console_about},
+    {"GET", "/console/*", 0, NULL, console_file},
     /* Development only, where everything listens on loopback. */
     {"GET", "/sandbox/messages", 0, NULL, sandbox_list},
     {"GET", "/sandbox/messages/*/raw", 0, NULL, sandbox_raw},
