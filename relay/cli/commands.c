@@ -10,6 +10,7 @@
 #include "relay/cli/credential.h"
 #include "relay/cli/dev.h"
 #include "relay/cli/domain_keys.h"
+#include "relay/cli/lint.h"
 #include "relay/cli/msg.h"
 #include "relay/cli/queue.h"
 #include "relay/cli/send.h"
@@ -32,6 +33,8 @@ static const struct command COMMANDS[] = {
     {"serve", "[-c FILE]", "the gateway", serve_main},
     {"check", "config|domain|relay", "is the file right, would a domain be believed, does it work",
      check_any},
+    {"lint", "[-c FILE] [--as USER] [--bulk] FILE", "what receivers will say of a message",
+     lint_main},
     {"dkim", "new DOMAIN SELECTOR [--dir DIR]", "makes DKIM keys, prints the records to publish",
      domain_keys_main},
     {"msg", "ID [explain|raw|retry|cancel|hold|release]", "what became of a message", msg_main},

@@ -183,9 +183,12 @@ enum {
     API_TAG_MAX = 64, /* bytes of a tag, and of a name in the metadata */
     API_METADATA_MAX = 50,
     API_METADATA_VALUE_MAX = 512,
-    API_LABELS_MAX = 4096, /* bytes of all tags, and of the metadata, kept with a message */
-    API_BATCH_MAX = 100,   /* messages of one request; each has an arena of its own */
-    API_BATCH_AT_ONCE = 8, /* of them at the door; other clients want signers too */
+    API_LABELS_MAX = 4096,       /* bytes of all tags, and of the metadata, kept with a message */
+    LINT_FINDINGS_MAX = 40,      /* a message with more is said to be wrong often enough */
+    LINT_DETAIL_MAX = 600,       /* PREFLIGHT_TEXT_MAX and an address */
+    LINT_LARGE_BYTES = 25 << 20, /* Gmail, Outlook; Yahoo takes a little more */
+    API_BATCH_MAX = 100,         /* messages of one request; each has an arena of its own */
+    API_BATCH_AT_ONCE = 8,       /* of them at the door; other clients want signers too */
 
     /* Reports */
     DSN_DIAGNOSTIC_MAX = 2048,            /* of a remote's text, for each recipient of a report */
