@@ -13,7 +13,9 @@ libidn2-dev libspf2-dev libconfig-dev libseccomp-dev uthash-dev redis-tools"
 TEST="clang libclang-rt-14-dev clang-format clang-tidy libcmocka-dev universal-ctags python3
 python3-pytest python3-pytest-xdist python3-aiosmtpd python3-dkim python3-nacl python3-redis python3-dnspython
 python3-flufl.bounce python3-yaml libsisimai-perl php-cli s-nail
-swaks libmail-dkim-perl libnet-ssleay-perl curl openssl procps git"
+swaks libmail-dkim-perl libnet-ssleay-perl curl openssl procps git msmtp python3-django libphp-phpmailer
+libmail-java default-jdk-headless ruby ruby-mail testssl.sh groff
+mandoc"
 
 # A browser for the tests of the console, where the release has it as a package
 # (Ubuntu has not); without it they are skipped.
@@ -72,6 +74,7 @@ test_servers() {
     unpack_server python3-spf python3-spf usr/share/doc/python3-spf/rfc7208-tests.yml.gz # its suite
     unpack_server opensmtpd opensmtpd usr/sbin/smtpd
     unpack_server prometheus prometheus usr/bin/promtool
+    command -v systemd-analyze >/dev/null || unpack_server systemd systemd usr/bin/systemd-analyze
 }
 
 # Whether the package lists that are there know it.
