@@ -153,6 +153,17 @@ def test_senders_that_are_not_the_credentials(post, client):
     post.arrived(messages[1], "dev2")
 
 
+@pytest.mark.long
+def test_messages_that_are_too_large(post, client, tmp_path):
+    """SIZE is 50 MiB. Not every client looks at it before it sends, but each says what became of it."""
+    (tmp_path / "data.bin").write_bytes(os.urandom(40 << 20))  # in base64 56 MB
+    message = post.message(0)
+    message["attachment"] = {"path": str(tmp_path / "data.bin"), "name": "film.bin"}
+    (kind, text), = mail_clients.do(client, post.job([message]))
+    assert kind == "error" and "552" in text and "The message is too large" in text, text[-1000:]
+    assert post.found(message) == []
+
+
 def test_curl_by_http(post, tmp_path):
     message = post.message(0)
     (tmp_path / "mail.eml").write_bytes(mail_clients.without_bcc(message))
