@@ -49,4 +49,17 @@ struct submission { /* the first member of the kind's own struct */
 void submission_start(struct submission *s, const struct submission_kind *kind,
                       struct http_request *r);
 
+/* For routes that give several messages to the door: the parts of the above. */
+
+/* The value of Idempotency-Key (or of a member that means the same): quoted or
+ * bare, into the request's arena. False: not 1 to 256 visible ASCII characters. */
+bool submission_read_key(struct http_request *r, struct slice text, struct slice *out);
+/* credential, source, client_address, protocol. peer_ip: kept until done. */
+void submission_fill(struct submit_op *op, struct http_request *r,
+                     const struct config_credential *credential, char peer_ip[64]);
+bool submission_is_accepted(const struct submit_op *op);
+struct slice submission_status(const struct submit_op *op); /* "queued" or "scheduled" */
+/* What the door said, when it did not accept. Strings are constant or the op's. */
+void submission_problem(const struct submit_op *op, struct problem *out);
+
 #endif

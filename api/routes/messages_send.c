@@ -5,6 +5,7 @@
 #include "api/routes/routes.h"
 #include "api/submission.h"
 #include "relay/sys/base/bug.h"
+#include "relay/sys/base/clock.h"
 
 struct send {
     struct submission base;
@@ -37,11 +38,7 @@ finish(struct submission *s)
                                                       .errors = fields ? &m->errors : NULL});
         return false;
     }
-    s->submit.envelope.reverse_path = m->from;
-    s->submit.reverse_domain = m->from_domain;
-    s->submit.recipients = m->recipients;
-    s->submit.recipient_count = m->recipient_count;
-    s->submit.message = blob_take_buf(&m->mime);
+    message_fill(m, &s->submit);
     buf_fini(&s->request->body); /* the JSON is not needed while the door works */
     return true;
 }
@@ -69,5 +66,6 @@ messages_send(struct http_request *r)
     struct send *p = calloc(1, sizeof *p);
     BUG_ON(p == NULL);
     message_init(&p->message, buf_slice(&r->body), a->parts.config->message_bytes_max);
+    p->message.now_unix_ms = clock_sched_unix_ms();
     submission_start(&p->base, &KIND, r);
 }

@@ -11,6 +11,7 @@ const struct http_route *routes_of(const struct config *c, unsigned *count);
 
 bool messages_send_admit(struct http_request *r);
 void messages_send(struct http_request *r);
+void messages_batch(struct http_request *r);
 bool messages_raw_admit(struct http_request *r);
 void messages_raw(struct http_request *r);
 void messages_get(struct http_request *r);
@@ -37,6 +38,9 @@ void credentials_unfreeze(struct http_request *r);
 void health_live(struct http_request *r);
 void health_ready(struct http_request *r);
 void metrics_get(struct http_request *r);
+void console_page(struct http_request *r);
+void console_file(struct http_request *r);
+void console_about(struct http_request *r);
 void sandbox_list(struct http_request *r);
 void sandbox_raw(struct http_request *r);
 bool sandbox_admit(struct http_request *r);

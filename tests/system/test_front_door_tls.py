@@ -266,9 +266,7 @@ def test_renegotiation_is_off(gw):
         until(b"220 ")
         p.stdin.write(b"R\n")
         p.stdin.flush()
-        until(b"RENEGOTIATING")
-        rest = p.communicate(timeout=LIMIT_S)[0]
-        assert b"no renegotiation" in rest or b"error" in rest.lower(), rest
+        until(b"no renegotiation")  # standard input stays open: its end would end the client before the answer
     finally:
         p.kill()
         p.wait()

@@ -175,6 +175,18 @@ enum {
     API_EVENTS_ARENA_MAX = 16 << 20,     /* a message of 1000 recipients and its whole trace */
     API_CLOCK_ADVANCE_DAYS_MAX = 3650,   /* in one step; the schedule never runs out of years */
 
+    /* HTTP, the sending side */
+    API_UNSUBSCRIBE_URI_MAX = 850, /* with "<mailto:" and ">," a word of a header field */
+    API_SEND_AT_DAYS_MAX = 30,
+    API_TTL_S_MAX = 30 * 86400, /* the configuration's own limit is the lower one, as a rule */
+    API_TAGS_MAX = 10,
+    API_TAG_MAX = 64, /* bytes of a tag, and of a name in the metadata */
+    API_METADATA_MAX = 50,
+    API_METADATA_VALUE_MAX = 512,
+    API_LABELS_MAX = 4096, /* bytes of all tags, and of the metadata, kept with a message */
+    API_BATCH_MAX = 100,   /* messages of one request; each has an arena of its own */
+    API_BATCH_AT_ONCE = 8, /* of them at the door; other clients want signers too */
+
     /* Reports */
     DSN_DIAGNOSTIC_MAX = 2048,            /* of a remote's text, for each recipient of a report */
     NDR_DELAY_ASKED_MS = 4 * 3600 * 1000, /* NOTIFY=DELAY, and the configuration names no time:

@@ -2,7 +2,7 @@
  * TLS contexts: one per role, made at start and at reload (making one costs
  * 0.3 ms to 84 ms), shared by all streams of that role. TLS 1.2 or newer, no
  * renegotiation, a missing close_notify is an error; servers resume no sessions
- * and have forward secrecy with every cipher.
+ * and have forward secrecy and authenticated encryption with every cipher.
  */
 #ifndef STAGEPOST_NET_TLS_H
 #define STAGEPOST_NET_TLS_H
