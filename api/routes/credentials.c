@@ -280,7 +280,8 @@ put(struct change *c)
 static void
 make_secret(struct work_op *op)
 {
-    credential_secret_make(&container_of(op, struct change, work)->secret);
+    struct change *c = container_of(op, struct change, work);
+    credential_secret_make(&c->secret, c->credential.scram);
 }
 
 /* The second secret is what was the first; what was the second is retired. */
@@ -290,8 +291,10 @@ on_secret(struct work_op *op)
     struct change *c = container_of(op, struct change, work);
     struct config_credential *cr = &c->credential;
     cr->other_password_hash = cr->password_hash;
+    cr->other_scram = cr->scram;
     cr->other_key_sha256 = cr->key_sha256;
     cr->password_hash = c->secret.password_hash;
+    cr->scram = c->secret.scram;
     cr->key_sha256 = c->secret.key_sha256;
     put(c);
 }

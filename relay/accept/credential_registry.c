@@ -160,8 +160,10 @@ on_read(struct queue_registry_read_op *op)
         registry_free(r);
         return;
     }
-    if (op->err.code == ERR_NONE && op->generation != r->generation)
+    if (op->err.code == ERR_NONE && op->generation != r->generation) {
+        credential_scram_use_dataset(r->cs, slice_str(op->dataset));
         take_over(r);
+    }
     tell(&r->asked,
          op->err.code == ERR_NONE); /* still reading: who asks again waits for the next */
     r->reading = false;

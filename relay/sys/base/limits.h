@@ -54,6 +54,18 @@ enum {
     CREDENTIAL_QUOTA_MAX = 1000000000,   /* a number that Lua and we count exactly */
     CREDENTIAL_KEY_AS_PASSWORD_MIN = 20, /* characters: nothing shorter has 128 random bits */
 
+    /* SCRAM: what a client is made to compute, and what it may send */
+    SCRAM_ITERATIONS_MIN = 4096,    /* RFC 7677 4 */
+    SCRAM_ITERATIONS_MAX = 1000000, /* a second of a small client */
+    SCRAM_ITERATIONS = 65536,       /* of keys made here: 30 ms */
+    SCRAM_SALT_MIN = 8,
+    SCRAM_SALT_MAX = 64,
+    SCRAM_SALT = 16,           /* octets of a salt made here */
+    SCRAM_USER_MAX = 255,      /* as a user's name in the configuration */
+    SCRAM_PASSWORD_MAX = 1024, /* to make keys of */
+    SCRAM_MESSAGE_MAX = 2048,  /* a name with all its octets escaped (765), a nonce, a channel
+                                  binding; libraries send nonces of 50 characters */
+
     /* Wrong passwords (queue/guard.c); a network is an IPv4 address or a /64 */
     GUARD_NETWORK_FREE = 5,      /* failures of a network, before it has to wait */
     GUARD_KNOWN_FREE = 100,      /* of one from which the account was used before: an office

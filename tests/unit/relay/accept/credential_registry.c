@@ -104,7 +104,9 @@ records_come_change_and_go(void **state)
     assert_false(credential_is_of_file(cs, held));
     assert_true(credential_is_of_file(cs, &IN_FILE));
     assert_true(credential_record(cs, SLICE("shop"), &again));
-    assert_string_equal(again, text); /* what was read is what is compared */
+    assert_string_equal(again, text);   /* what was read is what is compared */
+    assert_null(strstr(text, "scram")); /* as records were before there was SCRAM */
+    assert_string_equal(held->scram, "");
     free(again);
     assert_false(credential_record(cs, SLICE("file"), &again));
 
