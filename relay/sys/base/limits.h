@@ -365,6 +365,10 @@ enum {
     CLI_ANSWER_MAX = 72 << 20,   /* a message of MESSAGE_BYTES_MAX as it is stored */
     CLI_TABLE_CELLS_MAX = 20000, /* of one table: a hundred rows of an answer, many times */
     CLI_CELL_MAX = 200,          /* bytes shown of one text: a reply's first line */
+
+    /* Backups */
+    BACKUP_FILES_MAX = 256,     /* Redis has two or three, one more for each rewrite that failed */
+    BACKUP_LIST_MAX = 64 << 10, /* a list of so many files, a line each */
 };
 
 /* Recipients of a credential are remembered for 90 days. */
