@@ -51,7 +51,7 @@ static const struct sm_row ROWS[SESSION_STATES] = {
         {
             .name = "auth-check",
             .doing = "checking a password",
-            .next = SM_TO(SESSION_COMMAND) | TO_OVER,
+            .next = SM_TO(SESSION_COMMAND) | SM_TO(SESSION_AUTH_LINE) | TO_OVER,
         },
     [SESSION_DATA] =
         {

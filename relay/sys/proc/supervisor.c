@@ -387,7 +387,8 @@ phase_too_long(struct timer *t)
     LOG(LOG_WARN, "supervisor.drain-too-long", LF_U("phase", s->phase));
     for (unsigned i = 0; i < s->count; i++)
         if (in_phase(&s->children[i], s->phase) && s->children[i].process != NULL)
-            process_kill(s->children[i].process, SIGKILL);
+            rights_kill(s->cfg->rights, s->children[i].role == ROLE_SIGNER,
+                        process_pid(s->children[i].process), SIGKILL);
 }
 
 static void

@@ -324,7 +324,8 @@ open_doors(struct worker *w)
                             .config = c,
                             .queue = w->queue,
                             .door = w->door,
-                            .credentials = w->credentials};
+                            .credentials = w->credentials,
+                            .preflight = w->preflight};
     w->api = api_new(&api);
 }
 
