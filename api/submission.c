@@ -1,5 +1,6 @@
 #include "api/submission.h"
 
+#include "api/message.h"
 #include "api/ratelimit.h"
 
 #include <stdio.h>
@@ -253,6 +254,45 @@ submission_read_key(struct http_request *r, struct slice text, struct slice *out
     return n >= 1 && n <= IDEMPOTENCY_KEY_MAX;
 }
 
+bool
+submission_offload(struct http_request *r, struct work_op *op, void (*work)(struct work_op *),
+                   void (*done)(struct work_op *))
+{
+    const struct api *a = r->app;
+    if (r->body.len <= API_JSON_INLINE_MAX) {
+        work(op);
+        done(op);
+        return true;
+    }
+    if (work_pending() <= API_WORK_PENDING_MAX) {
+        work_start(op, a->parts.loop, work, done);
+        return true;
+    }
+    problem_respond(r, &(struct problem){.status = 503,
+                                         .code = "busy",
+                                         .detail = "too many large messages are being read",
+                                         .retry_after_s = 1});
+    return false;
+}
+
+void
+submission_refuse_draft(struct http_request *r, const struct message *m)
+{
+    static const struct {
+        unsigned status;
+        const char *code;
+    } REFUSED[] = {
+        [MESSAGE_NOT_JSON] = {400, "invalid_json"},
+        [MESSAGE_INVALID] = {422, "invalid_fields"},
+        [MESSAGE_TOO_LARGE] = {413, "too_large"},
+    };
+    bool fields = m->result == MESSAGE_INVALID;
+    problem_respond(r, &(struct problem){.status = REFUSED[m->result].status,
+                                         .code = REFUSED[m->result].code,
+                                         .detail = m->detail,
+                                         .errors = fields ? &m->errors : NULL});
+}
+
 void
 submission_start(struct submission *s, const struct submission_kind *kind, struct http_request *r)
 {
@@ -267,16 +307,7 @@ submission_start(struct submission *s, const struct submission_kind *kind, struc
         problem_say(r, 400, "invalid_idempotency_key",
                     "Idempotency-Key must have 1 to 256 visible ASCII characters");
         submission_free(s);
-    } else if (r->body.len <= API_JSON_INLINE_MAX) {
-        compile(s);
-        submit(s);
-    } else if (work_pending() > API_WORK_PENDING_MAX) {
-        problem_respond(r, &(struct problem){.status = 503,
-                                             .code = "busy",
-                                             .detail = "too many large messages are being read",
-                                             .retry_after_s = 1});
+    } else if (!submission_offload(r, &s->work, run, on_compiled)) {
         submission_free(s);
-    } else {
-        work_start(&s->work, s->api->parts.loop, run, on_compiled);
     }
 }

@@ -224,25 +224,6 @@ on_compiled(struct work_op *op)
     begin(container_of(op, struct post, work));
 }
 
-static void
-start(struct post *p)
-{
-    const struct api *a = p->request->app;
-    if (p->batch.json.n <= API_JSON_INLINE_MAX) {
-        batch_compile(&p->batch);
-        begin(p);
-    } else if (work_pending() > API_WORK_PENDING_MAX) {
-        problem_respond(p->request,
-                        &(struct problem){.status = 503,
-                                          .code = "busy",
-                                          .detail = "too many large messages are being read",
-                                          .retry_after_s = 1});
-        post_free(p);
-    } else {
-        work_start(&p->work, a->parts.loop, compile, on_compiled);
-    }
-}
-
 void
 messages_batch(struct http_request *r)
 {
@@ -261,5 +242,6 @@ messages_batch(struct http_request *r)
     r->on_gone = on_gone;
     batch_init(&p->batch, buf_slice(&r->body), a->parts.config->message_bytes_max, key);
     p->batch.now_unix_ms = clock_sched_unix_ms();
-    start(p);
+    if (!submission_offload(r, &p->work, compile, on_compiled))
+        post_free(p);
 }

@@ -22,20 +22,8 @@ static bool
 finish(struct submission *s)
 {
     struct message *m = &((struct send *)s)->message;
-    static const struct {
-        unsigned status;
-        const char *code;
-    } REFUSED[] = {
-        [MESSAGE_NOT_JSON] = {400, "invalid_json"},
-        [MESSAGE_INVALID] = {422, "invalid_fields"},
-        [MESSAGE_TOO_LARGE] = {413, "too_large"},
-    };
     if (m->result != MESSAGE_OK) {
-        bool fields = m->result == MESSAGE_INVALID;
-        problem_respond(s->request, &(struct problem){.status = REFUSED[m->result].status,
-                                                      .code = REFUSED[m->result].code,
-                                                      .detail = m->detail,
-                                                      .errors = fields ? &m->errors : NULL});
+        submission_refuse_draft(s->request, m);
         return false;
     }
     message_fill(m, &s->submit);

@@ -9,6 +9,7 @@ enum { SANDBOX_ROUTES = 3, SMALL_BODY_MAX = 4096 };
 static const struct http_route ROUTES[] = {
     {"POST", "/v1/messages", HTTP_BODY_MAX, messages_send_admit, messages_send},
     {"POST", "/v1/messages/batch", HTTP_BODY_MAX, messages_send_admit, messages_batch},
+    {"POST", "/v1/messages/validate", HTTP_BODY_MAX, messages_validate_admit, messages_validate},
     {"POST", "/v1/messages/raw", MESSAGE_BYTES_MAX, messages_raw_admit, messages_raw},
     {"GET", "/v1/messages", 0, api_admit_key, messages_list},
     {"GET", "/v1/messages/*", 0, api_admit_key, messages_get},

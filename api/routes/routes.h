@@ -12,6 +12,8 @@ const struct http_route *routes_of(const struct config *c, unsigned *count);
 bool messages_send_admit(struct http_request *r);
 void messages_send(struct http_request *r);
 void messages_batch(struct http_request *r);
+bool messages_validate_admit(struct http_request *r);
+void messages_validate(struct http_request *r);
 bool messages_raw_admit(struct http_request *r);
 void messages_raw(struct http_request *r);
 void messages_get(struct http_request *r);
