@@ -8,6 +8,8 @@
 #include <openssl/sha.h>
 
 #include "dkim/keys.h"
+#include "relay/accept/scram.h"
+#include "relay/cli/manual.h"
 #include "relay/sys/base/bug.h"
 #include "relay/sys/net/tls.h"
 
@@ -15,7 +17,8 @@ enum { EXIT_USAGE = 64, EXIT_CONFIG = 78, WHERE_MAX = 64 };
 
 static const char USAGE[] =
     "usage: stagepost check config [-c FILE]   (default: " CONFIG_DEFAULT_PATH ")\n"
-    "       stagepost check config --example   prints an example with all keys\n";
+    "       stagepost check config --example   prints an example with all keys\n"
+    "       stagepost check config --manual    prints the manual page of the file\n";
 
 /* ---- what development mode made ------------------------------------------- */
 
@@ -51,6 +54,23 @@ hash_is_of(const char *hash, const char *password)
 }
 
 static bool
+scram_is_of(const char *text, const char *password)
+{
+    struct scram_key key, made;
+    return scram_key_parse(slice_str(text), &key) &&
+           scram_key_make(slice_str(password), &key, &made) &&
+           memcmp(made.stored, key.stored, sizeof key.stored) == 0;
+}
+
+/* One of its passwords, in any of the forms that are stored. */
+static bool
+has_password(const struct config_credential *c, const char *password)
+{
+    return hash_is_of(c->password_hash, password) || hash_is_of(c->other_password_hash, password) ||
+           scram_is_of(c->scram, password) || scram_is_of(c->other_scram, password);
+}
+
+static bool
 key_hash_is_of(const char *hash, const char *key)
 {
     unsigned char digest[SHA256_DIGEST_LENGTH];
@@ -72,8 +92,7 @@ refuse_development_credential(struct config_file *f, unsigned i)
         snprintf(where, sizeof where, "credentials[%u]", i);
         if (key_hash_is_of(c->key_sha256, KNOWN[k]) ||
             key_hash_is_of(c->other_key_sha256, KNOWN[k]) ||
-            (strcmp(c->user, KNOWN[k]) == 0 && (hash_is_of(c->password_hash, KNOWN[k]) ||
-                                                hash_is_of(c->other_password_hash, KNOWN[k]))))
+            (strcmp(c->user, KNOWN[k]) == 0 && has_password(c, KNOWN[k])))
             config_file_complain(f, CONFIG_ERROR, where, "a credential of development mode");
     }
 }
@@ -171,12 +190,12 @@ check_config_materials(struct config_file *f)
 /* ---- the command ---------------------------------------------------------- */
 
 static int
-print_example(void)
+print_text(void (*write)(struct buf *out))
 {
-    enum { EXAMPLE_MAX = 1 << 20 };
+    enum { TEXT_MAX = 1 << 20 };
     struct buf out;
-    buf_init(&out, EXAMPLE_MAX);
-    config_write_example(&out);
+    buf_init(&out, TEXT_MAX);
+    write(&out);
     fwrite(buf_slice(&out).p, 1, buf_slice(&out).n, stdout);
     buf_fini(&out);
     return fflush(stdout) == 0 ? 0 : 1;
@@ -201,19 +220,22 @@ check(const char *path)
 int
 check_config_main(int argc, char **argv)
 {
-    enum { O_EXAMPLE = 1, O_HELP };
+    enum { O_EXAMPLE = 1, O_MANUAL, O_HELP };
     static const struct option OPTIONS[] = {{"config", required_argument, NULL, 'c'},
                                             {"example", no_argument, NULL, O_EXAMPLE},
+                                            {"manual", no_argument, NULL, O_MANUAL},
                                             {"help", no_argument, NULL, O_HELP},
                                             {NULL, 0, NULL, 0}};
     const char *path = CONFIG_DEFAULT_PATH;
-    bool example = false;
+    void (*text)(struct buf * out) = NULL;
     int id;
     while ((id = getopt_long(argc, argv, "c:", OPTIONS, NULL)) != -1)
         if (id == 'c')
             path = optarg;
         else if (id == O_EXAMPLE)
-            example = true;
+            text = config_write_example;
+        else if (id == O_MANUAL)
+            text = manual_write;
         else {
             fputs(USAGE, id == O_HELP ? stdout : stderr);
             return id == O_HELP ? 0 : EXIT_USAGE;
@@ -222,5 +244,5 @@ check_config_main(int argc, char **argv)
         fprintf(stderr, "stagepost check config: %s: not an option\n%s", argv[optind], USAGE);
         return EXIT_USAGE;
     }
-    return example ? print_example() : check(path);
+    return text != NULL ? print_text(text) : check(path);
 }
