@@ -5,7 +5,7 @@ MAKEFLAGS += --no-builtin-rules
 .SUFFIXES:
 .DELETE_ON_ERROR:
 
-PKGS := libuv openssl hiredis jansson gmime-3.0 libzstd libcrypt libidn2 libconfig libseccomp
+PKGS := libuv openssl libgsasl hiredis jansson gmime-3.0 libzstd libcrypt libidn2 libconfig libseccomp
 # libunbound.pc asks for a libevent.pc that Debian does not bring along: linked by name.
 CC ?= cc
 CLANG ?= clang

@@ -15,7 +15,13 @@
     "connect-src 'self'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'; "            \
     "require-trusted-types-for 'script'; trusted-types 'none'"
 
-#define FILE_ROW(name, type, text) {SLICE(name), type, {(text), sizeof(text) - 1}}
+#define FILE_ROW(name, type, text)                                                                 \
+    {                                                                                              \
+        SLICE(name), type,                                                                         \
+        {                                                                                          \
+            (text), sizeof(text) - 1                                                               \
+        }                                                                                          \
+    }
 
 static const struct {
     struct slice name; /* below /console/ */

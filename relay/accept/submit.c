@@ -131,6 +131,20 @@ log_refused(const struct submit_state *st)
         LF_U("to", op->recipient_count), LF_STR("text", op->text));
 }
 
+/* The rows of the metric stand in the order of the results. */
+_Static_assert((int)METRIC_REJECTED_SMTP_UNKNOWN - (int)METRIC_REJECTED_SMTP_SENDER ==
+                       (int)SUBMIT_UNKNOWN - (int)SUBMIT_SENDER &&
+                   (int)METRIC_REJECTED_HTTP_UNKNOWN - (int)METRIC_REJECTED_HTTP_SENDER ==
+                       (int)SUBMIT_UNKNOWN - (int)SUBMIT_SENDER,
+               "a row for each refusal");
+
+static enum metric
+refusal_metric(const struct submit_state *st)
+{
+    int first = over_http(st) ? METRIC_REJECTED_HTTP_SENDER : METRIC_REJECTED_SMTP_SENDER;
+    return (enum metric)(first + (int)st->op->result - (int)SUBMIT_SENDER);
+}
+
 static void
 count_result(const struct submit_state *st)
 {
@@ -142,7 +156,7 @@ count_result(const struct submit_state *st)
         metrics_add(METRIC_REPLAYED, 1);
         break;
     default:
-        metrics_add(over_http(st) ? METRIC_REJECTED_HTTP : METRIC_REJECTED_SMTP, 1);
+        metrics_add(refusal_metric(st), 1);
         break;
     }
 }

@@ -9,11 +9,11 @@ set -eu
 
 BUILD="gcc make pkg-config libc6-dev libuv1-dev libssl-dev libopendkim-dev libhiredis-dev
 libunbound-dev libjansson-dev libgmime-3.0-dev libcrypt-dev libzstd-dev libhttp-parser-dev
-libidn2-dev libspf2-dev libconfig-dev libseccomp-dev uthash-dev redis-tools"
+libidn2-dev libgsasl-dev libspf2-dev libconfig-dev libseccomp-dev uthash-dev redis-tools"
 TEST="clang libclang-rt-14-dev clang-format clang-tidy libcmocka-dev universal-ctags python3
 python3-pytest python3-pytest-xdist python3-aiosmtpd python3-dkim python3-nacl python3-redis python3-dnspython
 python3-flufl.bounce python3-yaml python3-jsonschema libemail-mime-perl libmime-tools-perl libsisimai-perl php-cli s-nail
-swaks libmail-dkim-perl libnet-ssleay-perl curl openssl procps git msmtp python3-django libphp-phpmailer
+swaks gsasl libmail-dkim-perl libnet-ssleay-perl curl openssl procps git msmtp python3-django libphp-phpmailer
 libmail-java default-jdk-headless ruby ruby-mail testssl.sh groff
 mandoc"
 

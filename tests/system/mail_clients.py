@@ -227,7 +227,7 @@ CLIENTS = {
     "rubymail": (rubymail, "/usr/share/doc/ruby-mail", ["PLAIN", "LOGIN"], True),
     "swaks": (swaks, "/usr/bin/swaks", ["PLAIN", "LOGIN"], True),
     "curl": (curl, "/usr/bin/curl", ["PLAIN", "LOGIN"], True),
-    "msmtp": (msmtp, "/usr/bin/msmtp", ["PLAIN", "LOGIN"], True),
+    "msmtp": (msmtp, "/usr/bin/msmtp", ["PLAIN", "LOGIN", "SCRAM-SHA-256"], True),
 }
 
 

@@ -1,290 +1,194 @@
-"""What clients put into requests and messages stays data: for the message, for its
-readers, for Redis, for the log and for the metrics."""
+"""INJ-07, INJ-08: the language of Redis, of its scripts and of logs, in every field of every door."""
 import base64
-import email
-import email.policy
-import gzip
-import hashlib
 import json
-import pathlib
-import re
-import socket
 import subprocess
+import urllib.parse
 
 import pytest
-from raw_smtp import Raw
-from support import queued_id, smtp_send, wait_until
-from test_http import problem
+import support
+from raw_smtp import Gone, Raw
+from support import wait_until
+from test_control import ControlConnection, control, control_path
 
-HERE = pathlib.Path(__file__).resolve().parent
-REDIS = "\r\n*1\r\n$8\r\nFLUSHALL\r\n"
-
-
-def draft(**fields):
-    return {"from": "shop@example.com", "to": "anna@customer.example", "subject": "s",
-            "text": "x", **fields}
+FLUSH = "\r\n*1\r\n$8\r\nFLUSHALL\r\n"
+EVAL = "'] redis.call('flushall') --[[ {x} sp:{s1}:* \x1b[2J\u2028\"},{\"event\":\"bug"
+TEXTS = (FLUSH, EVAL, "*", "sp:{0}:", "x\0y")
+COMMANDS = ("flushall", "flushdb", "shutdown", "keys")
 
 
-# ---- blind copies -------------------------------------------------------------
-
-BLIND = (b"From: shop@example.com\r\nTo: anna@customer.example\r\nBcc: secret@customer.example,\r\n"
-         b" other-secret@customer.example\r\nRESENT-BCC: third-secret@customer.example\r\n"
-         b"resent-bcc: fourth-secret@customer.example\r\nSubject: s\r\n\r\nx\r\n")
-
-
-def by_smtp(gw):
-    with gw.smtp() as s:
-        code, text = smtp_send(s, BLIND.replace(b"\r\n", b"\n").decode(),
-                               to=("anna@customer.example", "secret@customer.example"))
-        assert code == 250, text
-        return queued_id(text)
-
-
-def by_raw(gw):
-    return gw.http("POST", "/v1/messages/raw?from=shop@example.com&to=anna@customer.example"
-                   "&to=secret@customer.example", BLIND,
-                   headers={"Content-Type": "message/rfc822"}).json["id"]
-
-
-def by_json(gw):
-    return gw.accepted(bcc=["secret@customer.example"])
-
-
-def by_batch(gw):
-    body = json.dumps({"messages": [draft(bcc="secret@customer.example")]})
-    return gw.http("POST", "/v1/messages/batch", body,
-                   headers={"Content-Type": "application/json"}).json["data"][0]["id"]
+@pytest.fixture(scope="module")
+def guarded():
+    """Afterwards Redis was never asked to flush, what was there at first still is, and every line
+    of the log is one object of one event that the program knows."""
+    g = support.Gateway(support.temporary_state(), ("--workers", "2")).start()
+    first = g.accepted(to="canary@customer.example")
+    g.wait_status(first, "delivered")
+    yield g
+    try:
+        stats = g.redis().info("commandstats")
+        assert "cmdstat_get" in stats or len(stats) > 10
+        for command in COMMANDS:
+            assert f"cmdstat_{command}" not in stats
+        assert g.message(first)["status"] == "delivered"
+        last = g.accepted(to="canary@customer.example")
+        g.wait_status(last, "delivered")
+        assert len(g.captures(last)) == 1
+        for line in g.log().splitlines():
+            assert line.isprintable() and "\x1b" not in line, line
+            assert isinstance(json.loads(line), dict)
+        assert not g.events("bug")
+    finally:
+        g.kill_all()
 
 
-@pytest.mark.parametrize("way", [by_smtp, by_raw, by_json, by_batch])
-def test_blind_copies_are_in_no_header(gw, way):
-    id_ = way(gw)
-    gw.wait_status(id_, "delivered")
-    capture = gw.wait_capture(id_)
-    assert set(capture["to"]) == {"anna@customer.example", "secret@customer.example"}
-    raw = gw.raw(capture["id"]).lower()
-    assert b"secret@" not in raw and b"-secret" not in raw
-    assert not re.search(rb"^(resent-)?bcc", raw, re.M)
+def quoted(text):
+    return urllib.parse.quote(text, safe="")
 
 
-# ---- file names, boundaries ----------------------------------------------------
-
-NAMES = ['a"; x="b.txt', "..\\..\\boot.ini", "../../etc/passwd", "a;filename=evil.exe",
-         "name*0*=utf-8''x.exe", "größe €.pdf", "日本語のファイル名" * 8 + ".txt", "a" * 255,
-         "a b  c.txt", "=x.txt", "'quoted'.txt", "50%.txt", "a\\", '"', "(comment).txt", "a,b.txt"]
-
-
-def names_by_python(raw):
-    m = email.message_from_bytes(raw, policy=email.policy.default)
-    return [[p.get_filename(), hashlib.sha256(p.get_payload(decode=True)).hexdigest()]
-            for p in m.walk() if p.get_filename() is not None]
+def nothing_broke(answer, what):
+    """A refusal that names the trouble, or a plain success; never our own failure."""
+    assert answer.status in (200, 201, 202, 400, 401, 403, 404, 409, 422), (what, answer.status, answer.body)
+    if answer.status >= 400:
+        assert answer.json["code"], what
 
 
-def names_by_perl(raw):
-    done = subprocess.run(["perl", HERE / "mime_readers.pl"], input=raw, capture_output=True,
-                          check=True, timeout=60)
-    return [json.loads(line) for line in done.stdout.splitlines()]
+@pytest.mark.parametrize("text", TEXTS)
+def test_in_requests(guarded, text):
+    good = {"from": "shop@example.com", "to": "anna@customer.example", "subject": "s", "text": "t"}
+    fields = ["from", "to", "cc", "bcc", "reply_to", "subject", "text", "html"]
+    drafts = [dict(good, **{f: text}) for f in fields]
+    drafts += [dict(good, **{f: f"{text} <a@customer.example>"}) for f in ("from", "to", "cc", "reply_to")]
+    drafts += [dict(good, **{f: f"\"{text}\"@customer.example"}) for f in ("from", "to", "cc", "reply_to")]
+    drafts += [dict(good, headers={"X-A": text}), dict(good, headers={text: "x"}),
+               dict(good, idempotency_key=text), dict(good, **{text: text}),
+               dict(good, attachments=[{"filename": text, "content": "eA=="}]),
+               dict(good, attachments=[{"filename": "x", "content": text, "content_type": text}])]
+    for draft in drafts:
+        answer = guarded.http("POST", "/v1/messages", draft)
+        nothing_broke(answer, draft)
+        if answer.status == 202:
+            assert guarded.message(answer.json["id"])["id"] == answer.json["id"]
 
 
-def test_file_names_are_the_same_to_three_readers(gw):
-    contents = [b"content of %d" % i for i in range(len(NAMES))]
-    id_ = gw.accepted(attachments=[
-        {"filename": n, "content": base64.b64encode(c).decode()}
-        for n, c in zip(NAMES, contents)])
-    raw = gw.raw(gw.wait_capture(id_)["id"])
-    wanted = [[n, hashlib.sha256(c).hexdigest()] for n, c in zip(NAMES, contents)]
-    assert names_by_python(raw) == wanted
-    for found in names_by_perl(raw):
-        assert found == wanted
+@pytest.mark.parametrize("text", TEXTS)
+def test_in_paths_and_queries(guarded, text):
+    q = quoted(text)
+    asked = [("GET", f"/v1/messages/{q}"), ("GET", f"/v1/messages/{q}/events"), ("GET", f"/v1/messages/{q}/raw"),
+             ("GET", f"/v1/queues/{q}"), ("GET", f"/v1/suppressions/{q}"), ("DELETE", f"/v1/suppressions/{q}"),
+             ("PUT", f"/v1/suppressions/{q}"), ("PUT", f"/v1/suppressions/%22{q}%22%40a.example"),
+             ("GET", f"/v1/queues?limit={q}&shape={q}"), ("GET", f"/v1/suppressions?limit=5&after={q}")]
+    asked += [("POST", f"/v1/messages/{q}/{act}") for act in ("cancel", "retry", "hold", "release")]
+    asked += [("GET", f"/v1/messages?{name}={q}") for name in ("to", "status", "since", "until", "limit", "after", q)]
+    operators = [("GET", f"/v1/messages?tenant={q}"), ("GET", f"/v1/queues?tenant={q}"),
+                 ("PUT", f"/v1/suppressions/a%40b.example?tenant={q}"), ("DELETE", f"/v1/credentials/{q}"),
+                 ("GET", f"/v1/suppressions?tenant={q}")]
+    operators += [("POST", f"/v1/credentials/{q}/{act}") for act in ("rotate", "freeze", "unfreeze")]
+    for method, path in asked + operators:
+        body = {"reason": "manual", "recipients": [text]} if method == "POST" and "messages" in path else \
+            {"reason": "manual"} if method == "PUT" else None
+        nothing_broke(control(guarded, method, path, body), (method, path))
+        if (method, path) in asked:
+            nothing_broke(guarded.http(method, path, body), (method, path))
+    for body in {"reason": text}, {text: text}:
+        nothing_broke(guarded.http("PUT", "/v1/suppressions/b%40customer.example", body), body)
+    guarded.http("DELETE", "/v1/suppressions/b%40customer.example")
 
 
-def test_content_ends_no_part(gw):
-    """A part that has the first message's boundaries in it, and text that looks like one."""
-    first = gw.accepted(html="<p>x", attachments=[{"filename": "a", "content": "eA=="}])
-    raw = gw.raw(gw.wait_capture(first)["id"])
-    boundaries = re.findall(rb'boundary="([^"]*)"', raw)
-    assert len(boundaries) == 2 and len(set(boundaries)) == 2
-    text = "".join(f"--{b.decode()}--\r\n\r\n.\r\n..\r\nFrom me\r\n" for b in boundaries)
-    second = gw.accepted(text=text, attachments=[
-        {"filename": "first.eml", "content": base64.b64encode(raw).decode(),
-         "content_type": "text/x-mail"}])
-    again = gw.raw(gw.wait_capture(second)["id"])
-    m = email.message_from_bytes(again, policy=email.policy.default)
-    parts = list(m.iter_parts())
-    assert len(parts) == 2
-    assert parts[0].get_content().replace("\r\n", "\n") == text.replace("\r\n", "\n")
-    assert not set(boundaries) & set(re.findall(rb'boundary="([^"]*)"', again.split(b"\r\n\r\n")[0]))
-    for bad in ("text/plain; boundary=x\r\nX-A: b", "text/plain\nX: y", "text/plain; a=\"b\x00\""):
-        problem(gw.send(attachments=[{"filename": "a", "content": "", "content_type": bad}]), 422)
+@pytest.mark.parametrize("text", TEXTS)
+def test_in_credentials(guarded, text):
+    good = {"user": "inj", "tenant": "inj", "senders": ["example.org"]}
+    for change in {"user": text}, {"tenant": text}, {"senders": [text]}, {"senders": [f"\"{text}\"@example.org"]}, \
+            {"recipients": [text]}, {"networks": [text]}, {"rate": text}, {"expires": text}, {"class": text}, \
+            {"daily": text}, {text: text}:
+        answer = control(guarded, "POST", "/v1/credentials", dict(good, **change))
+        nothing_broke(answer, change)
+        if answer.status != 201:
+            continue
+        made = answer.json  # a name or a tenant that is only odd: found again under exactly that name
+        user = quoted(made["user"])
+        assert made["user"] == change.get("user", "inj") and made["tenant"] == change.get("tenant", "inj")
+        assert made["user"] in [c["user"] for c in control(guarded, "GET", "/v1/credentials").json["data"]]
+        if change.get("senders"):
+            assert control(guarded, "DELETE", f"/v1/credentials/{user}").status == 200
+            continue
+        wait_until("it sends", lambda key=made["key"]: guarded.send(
+            key=key, **{"from": "a@example.org"}).status == 202)
+        wait_until("and sees what it sent", lambda key=made["key"]: guarded.http(
+            "GET", "/v1/messages", key=key).json.get("data"))
+        assert control(guarded, "DELETE", f"/v1/credentials/{user}").status == 200
 
 
-# ---- JSON and HTTP -----------------------------------------------------------------
-
-def post(gw, body):
-    return gw.http("POST", "/v1/messages", body, headers={"Content-Type": "application/json"})
-
-
-@pytest.mark.parametrize("body,status", [
-    (b'{"from":"a@b.example","from":"c@d.example"}', 400),
-    (b"[" * 100000, 400),
-    (b'{"a":' * 17 + b"1" + b"}" * 17, 400),
-    (b'{"ttl":9007199254740993}', 422),
-    (b'{"ttl":' + b"9" * 400 + b"}", 400),
-    (b'{"ttl":1e999999}', 400),
-    (b'{"subject":"\xff"}', 400),
-    (b'{"subject":"\\ud800"}', 400),
-    (b'{"subject":"\\udc00\\ud800"}', 400),
-    (b'{"subj\\u0000ect":"x"}', 400),
-    (b'{"subject":"x"', 400),
-    (b'{"subject":"x"} {}', 400),
-    (b"\xef\xbb\xbf{}", 400),
-    (b'{"__proto__":{"x":1}}', 422),
-    (b"", 400),
-])
-def test_json_that_is_none(gw, body, status):
-    problem(post(gw, body), status)
+@pytest.mark.parametrize("text", TEXTS)
+def test_in_headers_of_requests(guarded, text):
+    """As bytes on the wire: a client that is no library."""
+    good = json.dumps({"from": "shop@example.org", "to": "anna@customer.example", "subject": "s", "text": "t"})
+    for name in ("Idempotency-Key", "X-Stagepost-Credential", "Authorization", "Content-Type", "Host", "X-Other"):
+        c = ControlConnection(control_path(guarded))
+        c.connect()
+        with c.sock as s:
+            s.sendall(b"POST /v1/messages HTTP/1.1\r\nHost: x\r\nX-Stagepost-Credential: dev2\r\n"
+                      b"Content-Type: application/json\r\nConnection: close\r\n"
+                      + f"{name}: {text}\r\nContent-Length: {len(good)}\r\n\r\n{good}".encode())
+            answer = b""
+            while piece := s.recv(65536):
+                answer += piece
+        assert answer.startswith(b"HTTP/1.1 ") and b" 500 " not in answer[:16], (name, answer)
+        assert answer.count(b"HTTP/1.1 ") == 1, answer
 
 
-def test_a_compressed_body_is_refused(gw):
-    body = gzip.compress(json.dumps(draft(text="x" * 1000000)).encode())
-    for coding in ("gzip", "deflate", "br", "zstd", "gzip, identity"):
-        p = problem(gw.http("POST", "/v1/messages", body, headers={
-            "Content-Type": "application/json", "Content-Encoding": coding}), 415)
-        assert "compress" in p["detail"] or "encod" in p["detail"].lower(), p
-
-
-def answers(gw, data):
-    """The status of every answer to these bytes."""
-    host, port = gw.ready["http"].rsplit(":", 1)
-    with socket.create_connection((host, int(port)), timeout=60) as s:
-        s.sendall(data)
-        got = b""
-        while piece := s.recv(65536):
-            got += piece
-    return [int(x) for x in re.findall(rb"^HTTP/1\.1 (\d+)", got, re.M)]
-
-
-def request(gw, extra=b"", line=b"GET /healthz HTTP/1.1", body=b""):
-    host = gw.ready["http"].encode()
-    return line + b"\r\nHost: " + host + b"\r\n" + extra + b"\r\n" + body
-
-
-def test_requests_that_two_readers_could_frame_differently(gw):
-    closing = b"Connection: close\r\n"
-    smuggled = request(gw, closing)
-    post_line = b"POST /v1/messages HTTP/1.1"
-    auth = b"Authorization: Bearer dev\r\nContent-Type: application/json\r\n"
-    before = gw.metric('stagepost_accepted_messages_total{source="http"}')
-    for extra in (b"Content-Length: 4\r\nTransfer-Encoding: chunked\r\n",
-                  b"Content-Length: 0\r\nContent-Length: 4\r\n",
-                  b"Content-Length: +4\r\n", b"Content-Length: 0x4\r\n",
-                  b"Transfer-Encoding: chunked, chunked\r\n",
-                  b"Transfer-Encoding : chunked\r\n", b"Transfer-Encoding: xchunked\r\n",
-                  b"X: a\n b\r\n", b"X: a\r\n b\r\n"):
-        got = answers(gw, request(gw, auth + extra, post_line, b"0\r\n\r\n" + smuggled))
-        assert got in ([400], [501]), extra
-    assert answers(gw, b"GET /healthz\r\n\r\n") in ([], [400])
-    assert answers(gw, request(gw, b"X: " + b"a" * 65536 + b"\r\n") + smuggled) == [431]
-    assert answers(gw, request(gw, b"".join(b"X-%d: a\r\n" % i for i in range(200)))) == [431]
-    assert answers(gw, request(gw, line=b"GET /" + b"a" * 70000 + b" HTTP/1.1")) in ([414], [431])
-    absolute = b"GET http://" + gw.ready["http"].encode() + b"/healthz HTTP/1.1"
-    assert answers(gw, request(gw, closing, absolute)) == [200]
-    assert answers(gw, request(gw) * 3 + smuggled) == [200] * 4
-    assert answers(gw, request(gw, auth + b"Expect: 100-continue\r\nContent-Length: 2\r\n" +
-                               closing, post_line, b"{}"))[-1:] == [422]
-    assert gw.metric('stagepost_accepted_messages_total{source="http"}') == before
-
-
-# ---- Redis, log, metrics -------------------------------------------------------------
-
-def commands_of_redis(gw):
-    return {k: v["calls"] for k, v in gw.redis().info("commandstats").items()}
-
-
-def test_nothing_becomes_a_command_of_redis(gw):
-    kept = gw.accepted(to="defer@kept.example")
-    text_fields = ["subject", "text", "html", "from", "to", "cc", "bcc", "reply_to", "send_at",
-                   "expires_at", "class"]
-    for field in text_fields:
-        assert gw.send(**{field: REDIS}).status in (202, 422)
-        assert gw.send(**{field: f"a{REDIS}@b.example"}).status in (202, 422)
-    for fields in ({"headers": {"X-A": REDIS}}, {"headers": {REDIS: "x"}}, {"tags": [REDIS]},
-                   {"metadata": {REDIS: REDIS}}, {"list_unsubscribe": {"url": REDIS}},
-                   {"attachments": [{"filename": REDIS, "content": ""}]}, {REDIS: 1}):
-        problem(gw.send(**fields), 422)
-    quoted = REDIS.replace("\r", "%0D").replace("\n", "%0A").replace("$", "%24")
-    for path in ("/v1/messages/%s", "/v1/messages/%s/events", "/v1/suppressions/%s",
-                 "/v1/queues/%s", "/v1/messages?to=%s", "/v1/messages?after=%s",
-                 "/v1/suppressions?after=%s"):
-        assert gw.http("GET", path % quoted).status in (400, 404, 422), path
-    assert gw.http("POST", "/v1/messages/raw?from=a@example.com&to=" + quoted, b"x",
-                   headers={"Content-Type": "message/rfc822"}).status == 422
-    for line in (b"MAIL FROM:<%s@example.com>", b"EHLO %s", b"AUTH PLAIN %s", b"NOOP %s"):
-        with Raw(gw) as raw:
-            raw.say(line.replace(b"%s", REDIS.encode()) + b"\r\nQUIT\r\n")
-            raw.replies_until_gone()
-    body = (f"From: shop@example.com\r\nSubject: s\r\nX-A: {REDIS.strip()}\r\n\r\n"
-            f"{REDIS}\r\n").replace("\r\n*1", "\r\n *1").replace("\r\n$8", "\r\n $8")
-    body = body.replace("\r\nFLUSH", "\r\n FLUSH")
-    with gw.smtp() as s:
-        code, text = smtp_send(s, body)
-        assert code == 250, text
-    arrived = gw.raw(gw.wait_capture(queued_id(text))["id"])
-    assert b"FLUSHALL" in arrived
-    stats = commands_of_redis(gw)
-    assert not [k for k in stats if "flush" in k.lower()]
-    assert gw.message(kept)["status"] in ("deferred", "queued")
-
-
-def test_log_lines_are_one_event_each(gw):
-    marks = "\x1b[31mred\x1b[0m\x07\"}\n{\"event\":\"forged\"}\r\x7f\x9b"
-    gw.send(**{"from": f"{marks}@example.com"})
-    gw.accepted(subject="a\"}{\\ü", to="\"a}{\\\"\\\\\"@customer.example")
-    gw.http("GET", "/v1/" + "".join("%%%02X" % ord(c) for c in marks if ord(c) < 128))
-    gw.http("GET", "/healthz", headers={"User-Agent": "x\x1b[31m"})
-    with Raw(gw) as raw:
-        for line in (b"EHLO " + marks.replace("\n", "").replace("\r", "").encode("latin-1"),
-                     b"FORGED \x1b[31m\x9b\xff\"}"):
-            raw.command(line)
-        raw.say(b"QUIT\r\n")
-        raw.replies_until_gone()
-    long = gw.send(to=["x" * 60 + f"{i}@{'d' * 60}.example" for i in range(200)])
-    assert long.status == 202
-
-    def logged():
-        return long.json["id"] in gw.log()
-
-    wait_until("it is in the log", logged)
-    with open(gw.log_path, "rb") as f:
-        lines = f.read().split(b"\n")
-    assert lines.pop() == b""
+@pytest.mark.parametrize("text", TEXTS)
+def test_in_smtp(guarded, text):
+    raw = text.encode()
+    b64 = base64.b64encode
+    xtext = "".join(c if c.isalnum() else "".join(f"+{b:02X}" for b in c.encode()) for c in text).encode()
+    lines = [b"EHLO " + raw, b"MAIL FROM:<" + raw + b">", b"MAIL FROM:<\"" + raw + b"\"@example.com>",
+             b"MAIL FROM:<a@example.com> ENVID=" + xtext, b"MAIL FROM:<a@example.com> AUTH=" + xtext,
+             b"RCPT TO:<" + raw + b">", b"RCPT TO:<a@b.example> ORCPT=rfc822;" + xtext, b"VRFY " + raw, raw]
     for line in lines:
-        assert not re.search(rb"[\x00-\x1f\x7f-\x9f]", line.decode("utf-8").encode("latin-1",
-                                                                                  "ignore")), line
-        event = json.loads(line)
-        assert event["event"] != "forged" and len(line) < 16384
+        with Raw(guarded, implicit=True) as s:
+            s.login()
+            if line.startswith(b"RCPT"):
+                assert s.command(b"MAIL FROM:<shop@example.com>")[0] == 250
+            s.say(line + b"\r\nQUIT\r\n")
+            assert all(code in (250, 252, 221, 421, 500, 501, 502, 503, 550, 552, 553, 554, 555)
+                       for code, _ in s.replies_until_gone()), line
+    for user, password in (raw, b"dev"), (b"dev", raw), (raw, raw):
+        with Raw(guarded, implicit=True) as s:
+            s.command(b"EHLO c.example")
+            assert s.command(b"AUTH PLAIN " + b64(b"\0" + user + b"\0" + password))[0] in (501, 535, 454)
+            assert s.command(b"AUTH PLAIN " + b64(raw + b"\0" + user + b"\0" + password))[0] in (501, 535, 454)
+            try:
+                codes = s.codes(b"AUTH LOGIN", b64(user), b64(password))
+            except Gone:
+                continue
+            assert codes[-1] in (334, 421, 501, 535, 454, 500), codes
 
 
-def test_no_metric_grows_with_what_strangers_say(gw):
-    def series():
-        body = gw.http("GET", "/metrics", key=None).body.decode()
-        return {line.rsplit(" ", 1)[0] for line in body.splitlines() if not line.startswith("#")}
+def test_in_messages(guarded):
+    """As the text of a message, it arrives as it was; as a key or a file name it does nothing."""
+    body = (FLUSH + "\r\n" + EVAL.replace("\x1b", "") + "\r\n").encode()
+    with guarded.smtp() as s:
+        s.ehlo()
+        for key in "*1", "$8 FLUSHALL", "'] redis.call('flushall') --[[", "sp:{0}:m":
+            message = f"From: shop@example.com\r\nX-Stagepost-Idempotency-Key: {key}\r\nSubject: x\r\n\r\n".encode() + body
+            code, text = support.smtp_send(s, message)
+            if code == 250:
+                sent = support.queued_id(text)
+                assert guarded.raw(guarded.wait_capture(sent)["id"]).endswith(b"\r\n\r\n" + body)
+            else:
+                assert code in (550, 554), (key, code, text)
+            s.rset()
 
-    gw.wait_status(gw.accepted(), "delivered")
-    before = series()
-    ids = [gw.accepted(to=f"a@d{i}.example", **{"from": f"a{i}@s{i}.example"}) for i in range(60)]
-    for i in range(60):
-        gw.http("GET", f"/v1/none{i}")
-    for id_ in ids:
-        gw.wait_status(id_, "delivered")
-    assert len(series()) <= len(before) + 10  # what happened for the first time
 
-
-def test_tags_come_back_as_json(gw):
-    """Whatever was given, each answer is JSON."""
-    odd = ["\"}],\"x\":[{\"", "\\", "\\u0000", "😀", "<script>", "'"]
-    id_ = gw.accepted(tags=odd, metadata={o: o for o in odd}, subject="".join(odd))
-    m = gw.message(id_)
-    assert m["tags"] == odd and m["metadata"] == {o: o for o in odd}
-    listed = gw.http("GET", "/v1/messages?limit=1").json["data"][0]
-    assert listed["subject"] == "".join(odd)
+@pytest.mark.parametrize("text", TEXTS[:4])
+def test_on_the_command_line(guarded, text):
+    commands = [("msg", text), ("queue", "ls", "--to", text), ("suppress", "add", text, "--tenant", "dev"),
+                ("suppress", "rm", text, "--tenant", text), ("credential", "freeze", text), ("credential", "rm", text),
+                ("credential", "add", "inj2", "--tenant", "t", "--sender", text),
+                ("send", "--as", text, "--from", "a@example.org", "--to", "b@c.example", "--subject", text),
+                ("send", "--as", "dev2", "--from", "a@example.org", "--to", text, "--subject", "s")]
+    for command in commands:
+        done = subprocess.run([guarded.binary, *command, "--state", guarded.state], input=b"x", check=False,
+                              capture_output=True, timeout=support.LIMIT_S)
+        assert 0 <= done.returncode < 128, (command, done)
+        assert b"\x1b" not in done.stdout + done.stderr, done

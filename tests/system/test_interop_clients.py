@@ -124,6 +124,11 @@ MECHANISMS = [(c, m) for c, row in CLIENTS.items() for m in row[2]]
 def test_mechanisms(post, name, mechanism):
     if not mail_clients.is_there(name):
         pytest.skip("not installed")
+    with post.gw.smtp(user=None) as s:
+        offered = s.esmtp_features["auth"].split()
+    if mechanism not in offered:
+        assert mechanism not in ("PLAIN", "LOGIN")
+        pytest.skip(f"{mechanism} is not offered")
     message = post.message(0)
     (kind, text), = mail_clients.do(name, post.job([message], auth=mechanism))
     assert kind == "reply", text
@@ -146,6 +151,17 @@ def test_senders_that_are_not_the_credentials(post, client):
     assert "not one of this credential" in seen[0][1], seen
     assert post.found(messages[0], "dev2") == []
     post.arrived(messages[1], "dev2")
+
+
+@pytest.mark.long
+def test_messages_that_are_too_large(post, client, tmp_path):
+    """SIZE is 50 MiB. Not every client looks at it before it sends, but each says what became of it."""
+    (tmp_path / "data.bin").write_bytes(os.urandom(40 << 20))  # in base64 56 MB
+    message = post.message(0)
+    message["attachment"] = {"path": str(tmp_path / "data.bin"), "name": "film.bin"}
+    (kind, text), = mail_clients.do(client, post.job([message]))
+    assert kind == "error" and "552" in text and "The message is too large" in text, text[-1000:]
+    assert post.found(message) == []
 
 
 def test_curl_by_http(post, tmp_path):

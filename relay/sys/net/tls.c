@@ -3,6 +3,7 @@
 #include <openssl/err.h>
 #include <openssl/pem.h>
 #include <stdlib.h>
+#include <time.h>
 
 #include "relay/sys/base/bug.h"
 #include "relay/sys/base/slice.h"
@@ -53,6 +54,16 @@ tls_context_swap(struct tls_context *ctx, struct tls_context *other)
     BUG_ON(ctx->server != other->server || ctx->verifies != other->verifies);
     *ctx = *other;
     *other = was;
+}
+
+int64_t
+tls_context_expiry_unix_s(const struct tls_context *ctx)
+{
+    struct tm tm = {0};
+    const X509 *cert = SSL_CTX_get0_certificate(ctx->ssl);
+    if (cert == NULL || ASN1_TIME_to_tm(X509_get0_notAfter(cert), &tm) != 1)
+        return 0;
+    return (int64_t)timegm(&tm);
 }
 
 void

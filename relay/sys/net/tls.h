@@ -7,6 +7,8 @@
 #ifndef STAGEPOST_NET_TLS_H
 #define STAGEPOST_NET_TLS_H
 
+#include <stdint.h>
+
 #include "relay/sys/base/err.h"
 
 struct tls_context; /* counted by its streams; free drops the caller's reference */
@@ -24,6 +26,8 @@ struct tls_context *tls_client_verifying_new(const char *ca_path, struct err *er
 /* What both are changes places: streams that use `ctx` keep what they have, new
  * ones get what `other` was. Of one role. */
 void tls_context_swap(struct tls_context *ctx, struct tls_context *other);
+/* When a server's certificate ends, in seconds since 1970. */
+int64_t tls_context_expiry_unix_s(const struct tls_context *ctx);
 void tls_context_free(struct tls_context *ctx);
 
 #endif
