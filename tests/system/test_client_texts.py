@@ -1,5 +1,5 @@
 """What clients put into requests and messages stays data: for the message, for its
-readers, for Redis, for the log and for the metrics."""
+readers, for the log and for the metrics. For Redis: test_injection.py."""
 import base64
 import email
 import email.policy
@@ -17,7 +17,6 @@ from support import queued_id, smtp_send, wait_until
 from test_http import problem
 
 HERE = pathlib.Path(__file__).resolve().parent
-REDIS = "\r\n*1\r\n$8\r\nFLUSHALL\r\n"
 
 
 def draft(**fields):
@@ -195,46 +194,7 @@ def test_requests_that_two_readers_could_frame_differently(gw):
     assert gw.metric('stagepost_accepted_messages_total{source="http"}') == before
 
 
-# ---- Redis, log, metrics -------------------------------------------------------------
-
-def commands_of_redis(gw):
-    return {k: v["calls"] for k, v in gw.redis().info("commandstats").items()}
-
-
-def test_nothing_becomes_a_command_of_redis(gw):
-    kept = gw.accepted(to="defer@kept.example")
-    text_fields = ["subject", "text", "html", "from", "to", "cc", "bcc", "reply_to", "send_at",
-                   "expires_at", "class"]
-    for field in text_fields:
-        assert gw.send(**{field: REDIS}).status in (202, 422)
-        assert gw.send(**{field: f"a{REDIS}@b.example"}).status in (202, 422)
-    for fields in ({"headers": {"X-A": REDIS}}, {"headers": {REDIS: "x"}}, {"tags": [REDIS]},
-                   {"metadata": {REDIS: REDIS}}, {"list_unsubscribe": {"url": REDIS}},
-                   {"attachments": [{"filename": REDIS, "content": ""}]}, {REDIS: 1}):
-        problem(gw.send(**fields), 422)
-    quoted = REDIS.replace("\r", "%0D").replace("\n", "%0A").replace("$", "%24")
-    for path in ("/v1/messages/%s", "/v1/messages/%s/events", "/v1/suppressions/%s",
-                 "/v1/queues/%s", "/v1/messages?to=%s", "/v1/messages?after=%s",
-                 "/v1/suppressions?after=%s"):
-        assert gw.http("GET", path % quoted).status in (400, 404, 422), path
-    assert gw.http("POST", "/v1/messages/raw?from=a@example.com&to=" + quoted, b"x",
-                   headers={"Content-Type": "message/rfc822"}).status == 422
-    for line in (b"MAIL FROM:<%s@example.com>", b"EHLO %s", b"AUTH PLAIN %s", b"NOOP %s"):
-        with Raw(gw) as raw:
-            raw.say(line.replace(b"%s", REDIS.encode()) + b"\r\nQUIT\r\n")
-            raw.replies_until_gone()
-    body = (f"From: shop@example.com\r\nSubject: s\r\nX-A: {REDIS.strip()}\r\n\r\n"
-            f"{REDIS}\r\n").replace("\r\n*1", "\r\n *1").replace("\r\n$8", "\r\n $8")
-    body = body.replace("\r\nFLUSH", "\r\n FLUSH")
-    with gw.smtp() as s:
-        code, text = smtp_send(s, body)
-        assert code == 250, text
-    arrived = gw.raw(gw.wait_capture(queued_id(text))["id"])
-    assert b"FLUSHALL" in arrived
-    stats = commands_of_redis(gw)
-    assert not [k for k in stats if "flush" in k.lower()]
-    assert gw.message(kept)["status"] in ("deferred", "queued")
-
+# ---- log, metrics, answers ----------------------------------------------------
 
 def test_log_lines_are_one_event_each(gw):
     marks = "\x1b[31mred\x1b[0m\x07\"}\n{\"event\":\"forged\"}\r\x7f\x9b"
