@@ -42,7 +42,7 @@ LIB_SRC := $(filter-out relay/main.c,$(SRC))
 UNIT_SUPPORT := $(shell find tests/unit/support -name "*.c" 2>/dev/null | sort)
 UNIT_SRC := $(filter-out $(UNIT_SUPPORT),$(shell find tests/unit -name "*.c" | sort))
 FUZZ_SRC := $(sort $(wildcard tests/fuzz/*.c))
-GEN := build/gen/queue/scripts.inc
+GEN := build/gen/queue/scripts.inc build/gen/api/console/files.inc build/gen/api/openapi.inc
 
 .PHONY: all
 all: stagepost
@@ -54,6 +54,16 @@ stagepost: build/release/stagepost
 build/gen/queue/scripts.inc: queue/scripts/embed.sh $(sort $(wildcard queue/scripts/*.lua))
 	@mkdir -p $(@D)
 	sh queue/scripts/embed.sh $(filter %.lua,$^) > $@
+
+# And so does the web console.
+build/gen/api/console/files.inc: api/console/embed.sh $(sort $(wildcard api/console/*.html \
+		api/console/*.js api/console/*.css api/console/*.svg))
+	@mkdir -p $(@D)
+	sh api/console/embed.sh $(filter-out %.sh,$^) > $@
+
+build/gen/api/openapi.inc: api/console/embed.sh api/openapi.json
+	@mkdir -p $(@D)
+	PREFIX=API sh api/console/embed.sh api/openapi.json > $@
 
 define variant
 build/$(1)/%.o: %.c | $(GEN)
@@ -102,6 +112,45 @@ build/fuzz/tests/fuzz/%: build/fuzz/tests/fuzz/%.o build/fuzz/libstagepost.a
 -include $(patsubst %.c,build/fuzz/%.d,$(SRC) $(FUZZ_SRC))
 
 .PRECIOUS: build/%.o build/%.a
+
+# Where `make install` puts things; DESTDIR goes before all of them.
+PREFIX ?= /usr/local
+bindir ?= $(PREFIX)/bin
+sysconfdir ?= /etc
+mandir ?= $(PREFIX)/share/man
+docdir ?= $(PREFIX)/share/doc/stagepost
+unitdir ?= $(PREFIX)/lib/systemd/system
+sysusersdir ?= $(PREFIX)/lib/sysusers.d
+tmpfilesdir ?= $(PREFIX)/lib/tmpfiles.d
+MANUAL := build/man/stagepost.1 build/man/stagepost.conf.5
+MONITORING := $(wildcard relay/dist/grafana-dashboard.json relay/dist/alerts.yml)
+SUBSTITUTE := sed -e 's|/usr/bin/stagepost|$(bindir)/stagepost|' -e 's|/etc/stagepost|$(sysconfdir)/stagepost|'
+
+build/man/stagepost.conf.5: build/man/stagepost.1
+build/man/stagepost.1: build/release/stagepost relay/dist/manual.sh $(wildcard relay/dist/man/*.roff)
+	sh relay/dist/manual.sh $< $(@D)
+
+.PHONY: manual install uninstall
+manual: $(MANUAL)
+
+install: build/release/stagepost $(MANUAL)
+	install -d $(addprefix $(DESTDIR),$(bindir) $(mandir)/man1 $(mandir)/man5 $(docdir) $(unitdir) \
+		$(sysusersdir) $(tmpfilesdir) $(sysconfdir)/stagepost)
+	install -m 755 build/release/stagepost $(DESTDIR)$(bindir)/stagepost
+	install -m 644 build/man/stagepost.1 $(DESTDIR)$(mandir)/man1/
+	install -m 644 build/man/stagepost.conf.5 $(DESTDIR)$(mandir)/man5/
+	install -m 644 README.md LICENSE config.example relay/dist/one-user.conf $(MONITORING) $(DESTDIR)$(docdir)/
+	$(SUBSTITUTE) relay/dist/stagepost.service >$(DESTDIR)$(unitdir)/stagepost.service
+	install -m 644 relay/dist/stagepost.sysusers $(DESTDIR)$(sysusersdir)/stagepost.conf
+	$(SUBSTITUTE) relay/dist/stagepost.tmpfiles >$(DESTDIR)$(tmpfilesdir)/stagepost.conf
+	chmod 644 $(DESTDIR)$(unitdir)/stagepost.service $(DESTDIR)$(tmpfilesdir)/stagepost.conf
+
+# What `install` put there; configuration, queue and users stay.
+uninstall:
+	rm -f $(addprefix $(DESTDIR),$(bindir)/stagepost $(mandir)/man1/stagepost.1 \
+		$(mandir)/man5/stagepost.conf.5 $(unitdir)/stagepost.service \
+		$(sysusersdir)/stagepost.conf $(tmpfilesdir)/stagepost.conf)
+	rm -rf $(DESTDIR)$(docdir)
 
 .PHONY: run test test-long lint check-asan fuzz bench clean
 run:

@@ -9,6 +9,7 @@
 
 #include "dkim/keys.h"
 #include "relay/accept/scram.h"
+#include "relay/cli/manual.h"
 #include "relay/sys/base/bug.h"
 #include "relay/sys/net/tls.h"
 
@@ -16,7 +17,8 @@ enum { EXIT_USAGE = 64, EXIT_CONFIG = 78, WHERE_MAX = 64 };
 
 static const char USAGE[] =
     "usage: stagepost check config [-c FILE]   (default: " CONFIG_DEFAULT_PATH ")\n"
-    "       stagepost check config --example   prints an example with all keys\n";
+    "       stagepost check config --example   prints an example with all keys\n"
+    "       stagepost check config --manual    prints the manual page of the file\n";
 
 /* ---- what development mode made ------------------------------------------- */
 
@@ -188,12 +190,12 @@ check_config_materials(struct config_file *f)
 /* ---- the command ---------------------------------------------------------- */
 
 static int
-print_example(void)
+print_text(void (*write)(struct buf *out))
 {
-    enum { EXAMPLE_MAX = 1 << 20 };
+    enum { TEXT_MAX = 1 << 20 };
     struct buf out;
-    buf_init(&out, EXAMPLE_MAX);
-    config_write_example(&out);
+    buf_init(&out, TEXT_MAX);
+    write(&out);
     fwrite(buf_slice(&out).p, 1, buf_slice(&out).n, stdout);
     buf_fini(&out);
     return fflush(stdout) == 0 ? 0 : 1;
@@ -218,19 +220,22 @@ check(const char *path)
 int
 check_config_main(int argc, char **argv)
 {
-    enum { O_EXAMPLE = 1, O_HELP };
+    enum { O_EXAMPLE = 1, O_MANUAL, O_HELP };
     static const struct option OPTIONS[] = {{"config", required_argument, NULL, 'c'},
                                             {"example", no_argument, NULL, O_EXAMPLE},
+                                            {"manual", no_argument, NULL, O_MANUAL},
                                             {"help", no_argument, NULL, O_HELP},
                                             {NULL, 0, NULL, 0}};
     const char *path = CONFIG_DEFAULT_PATH;
-    bool example = false;
+    void (*text)(struct buf * out) = NULL;
     int id;
     while ((id = getopt_long(argc, argv, "c:", OPTIONS, NULL)) != -1)
         if (id == 'c')
             path = optarg;
         else if (id == O_EXAMPLE)
-            example = true;
+            text = config_write_example;
+        else if (id == O_MANUAL)
+            text = manual_write;
         else {
             fputs(USAGE, id == O_HELP ? stdout : stderr);
             return id == O_HELP ? 0 : EXIT_USAGE;
@@ -239,5 +244,5 @@ check_config_main(int argc, char **argv)
         fprintf(stderr, "stagepost check config: %s: not an option\n%s", argv[optind], USAGE);
         return EXIT_USAGE;
     }
-    return example ? print_example() : check(path);
+    return text != NULL ? print_text(text) : check(path);
 }

@@ -228,12 +228,6 @@ submit_cancel(struct submit_op *op)
 }
 
 void
-preflight_expect(struct preflight *p, struct slice reverse_domain)
-{
-    (void)p, (void)reverse_domain;
-}
-
-void
 credential_check_start(struct credential_check_op *op, struct credentials *cs, struct slice user,
                        struct slice password)
 {
@@ -316,6 +310,13 @@ credential_renew(const struct credentials *cs, const struct config_credential *o
     (void)proof;
     (void)from;
     return old;
+}
+
+void
+preflight_expect(struct preflight *p, struct slice reverse_domain)
+{
+    (void)p;
+    (void)reverse_domain;
 }
 
 /* ---- playing ------------------------------------------------------------------ */

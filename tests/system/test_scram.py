@@ -215,17 +215,6 @@ def test_spoilt_proofs(dev, spoil):
     assert refused(dev, "dev", "dev", spoil=spoil)[0] == 535
 
 
-def test_no_client_certificate_is_asked_for(dev, tmp_path):
-    """AUT-10, AUT-11: who it is never comes from TLS; one certificate, whatever name is asked for."""
-    for name in ("localhost", "dev", "other.example"):
-        done = subprocess.run(["openssl", "s_client", "-starttls", "smtp", "-connect", dev.ready["smtp"],
-                               "-servername", name, "-CAfile", dev.ready["ca"]], input="QUIT\r\n",
-                              capture_output=True, text=True, timeout=LIMIT_S)
-        assert "No client certificate CA names sent" in done.stdout
-        assert "subject=CN = localhost" in done.stdout or "subject=CN=localhost" in done.stdout
-        assert "Verify return code: 0" in done.stdout
-
-
 # ---- keys of the file and of the registry -------------------------------------------------
 
 
