@@ -8,6 +8,8 @@ enum { SANDBOX_ROUTES = 3, SMALL_BODY_MAX = 4096 };
 
 static const struct http_route ROUTES[] = {
     {"POST", "/v1/messages", HTTP_BODY_MAX, messages_send_admit, messages_send},
+    {"POST", "/v1/messages/batch", HTTP_BODY_MAX, messages_send_admit, messages_batch},
+    {"POST", "/v1/messages/validate", HTTP_BODY_MAX, messages_validate_admit, messages_validate},
     {"POST", "/v1/messages/raw", MESSAGE_BYTES_MAX, messages_raw_admit, messages_raw},
     {"GET", "/v1/messages", 0, api_admit_key, messages_list},
     {"GET", "/v1/messages/*", 0, api_admit_key, messages_get},
@@ -34,6 +36,9 @@ static const struct http_route ROUTES[] = {
     {"GET", "/healthz", 0, api_admit_key_or_loopback, health_live},
     {"GET", "/readyz", 0, api_admit_key_or_loopback, health_ready},
     {"GET", "/metrics", 0, api_admit_operator_or_loopback, metrics_get},
+    {"GET", "/", 0, NULL, console_page},
+    {"GET", "/console/about", 0, NULL, console_about},
+    {"GET", "/console/*", 0, NULL, console_file},
     /* Development only, where everything listens on loopback. */
     {"GET", "/sandbox/messages", 0, NULL, sandbox_list},
     {"GET", "/sandbox/messages/*/raw", 0, NULL, sandbox_raw},

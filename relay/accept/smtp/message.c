@@ -200,7 +200,7 @@ message_judge(const struct smtp_message *m)
 void
 message_refuse(struct smtp_session *s, const struct reply_text *why)
 {
-    metrics_add(METRIC_REJECTED_SMTP, 1);
+    metrics_add(METRIC_REJECTED_SMTP_TEXT, 1);
     LOG(LOG_NOTICE, "smtp.refused", LF_STR("why", "text"), LF_U("session", s->number),
         LF_STR("client", s->client_ip), LF_STR("tenant", s->credential->tenant),
         LF_STR("user", s->credential->user), LF_STR("text", why->text));
