@@ -5,6 +5,7 @@ changes. Ports are on loopback. Needs root."""
 import contextlib
 import glob
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -122,6 +123,8 @@ class Server:
                     os.kill(pid, signal.SIGKILL)
             self.process.wait()
         self.log.close()
+        for directory in (self.staged, self.work, self.mail):
+            shutil.rmtree(directory, ignore_errors=True)
 
     def configure(self):
         raise NotImplementedError
