@@ -11,6 +11,7 @@ import subprocess
 import sys
 import tempfile
 
+import as_unit
 import dkim
 import mta
 import network
@@ -187,6 +188,8 @@ def world():
         pytest.skip("namespaces and ports below 1024 need root")
     if not network.knot_is_there() or not mta.is_there("postfix"):
         pytest.skip("no Knot or no Postfix below build/: relay/dist/install-packages.sh test fetches them")
+    if as_unit.analyzer() is None:
+        pytest.skip("no systemd-analyze here")
     if os.path.realpath(support.BIN) != os.path.join(ROOT, "build/release/stagepost"):
         pytest.skip("not the release build, which is what is installed")
     if subprocess.run(["unshare", "--net", "--mount", "--pid", "--fork", "true"]).returncode != 0:
