@@ -42,7 +42,7 @@ LIB_SRC := $(filter-out relay/main.c,$(SRC))
 UNIT_SUPPORT := $(shell find tests/unit/support -name "*.c" 2>/dev/null | sort)
 UNIT_SRC := $(filter-out $(UNIT_SUPPORT),$(shell find tests/unit -name "*.c" | sort))
 FUZZ_SRC := $(sort $(wildcard tests/fuzz/*.c))
-GEN := build/gen/queue/scripts.inc build/gen/api/console/files.inc
+GEN := build/gen/queue/scripts.inc build/gen/api/console/files.inc build/gen/api/openapi.inc
 
 .PHONY: all
 all: stagepost
@@ -60,6 +60,10 @@ build/gen/api/console/files.inc: api/console/embed.sh $(sort $(wildcard api/cons
 		api/console/*.js api/console/*.css api/console/*.svg))
 	@mkdir -p $(@D)
 	sh api/console/embed.sh $(filter-out %.sh,$^) > $@
+
+build/gen/api/openapi.inc: api/console/embed.sh api/openapi.json
+	@mkdir -p $(@D)
+	PREFIX=API sh api/console/embed.sh api/openapi.json > $@
 
 define variant
 build/$(1)/%.o: %.c | $(GEN)
@@ -130,12 +134,13 @@ build/man/stagepost.1: build/release/stagepost relay/dist/manual.sh $(wildcard r
 manual: $(MANUAL)
 
 install: build/release/stagepost $(MANUAL)
-	install -d $(addprefix $(DESTDIR),$(bindir) $(mandir)/man1 $(mandir)/man5 $(docdir) $(unitdir) \
+	install -d $(addprefix $(DESTDIR),$(bindir) $(mandir)/man1 $(mandir)/man5 $(docdir)/examples $(unitdir) \
 		$(sysusersdir) $(tmpfilesdir) $(sysconfdir)/stagepost)
 	install -m 755 build/release/stagepost $(DESTDIR)$(bindir)/stagepost
 	install -m 644 build/man/stagepost.1 $(DESTDIR)$(mandir)/man1/
 	install -m 644 build/man/stagepost.conf.5 $(DESTDIR)$(mandir)/man5/
-	install -m 644 README.md LICENSE config.example relay/dist/one-user.conf $(MONITORING) $(DESTDIR)$(docdir)/
+	install -m 644 README.md LICENSE $(DESTDIR)$(docdir)/
+	install -m 644 config.example relay/dist/one-user.conf $(MONITORING) $(DESTDIR)$(docdir)/examples/
 	$(SUBSTITUTE) relay/dist/stagepost.service >$(DESTDIR)$(unitdir)/stagepost.service
 	install -m 644 relay/dist/stagepost.sysusers $(DESTDIR)$(sysusersdir)/stagepost.conf
 	$(SUBSTITUTE) relay/dist/stagepost.tmpfiles >$(DESTDIR)$(tmpfilesdir)/stagepost.conf
@@ -147,6 +152,13 @@ uninstall:
 		$(mandir)/man5/stagepost.conf.5 $(unitdir)/stagepost.service \
 		$(sysusersdir)/stagepost.conf $(tmpfilesdir)/stagepost.conf)
 	rm -rf $(DESTDIR)$(docdir)
+
+.PHONY: deb
+deb:
+	sh relay/dist/install-packages.sh deb
+	rm -rf build/deb
+	$(MAKE) --no-print-directory install DESTDIR=$(CURDIR)/build/deb/root PREFIX=/usr sysconfdir=/etc >/dev/null
+	sh relay/dist/deb.sh
 
 .PHONY: run test test-long lint check-asan fuzz bench clean
 run:

@@ -4,6 +4,7 @@
 #include <string.h>
 #include <sysexits.h>
 
+#include "relay/cli/backup.h"
 #include "relay/cli/check_config.h"
 #include "relay/cli/check_domain.h"
 #include "relay/cli/check_relay.h"
@@ -42,6 +43,8 @@ static const struct command COMMANDS[] = {
     {"suppress", "ls|add|rm", "addresses that get no mail", suppress_main},
     {"credential", "ls|add|rotate|freeze|unfreeze|rm|scram", "who may hand in mail",
      credential_main},
+    {"backup", "DIR", "copies the queue, while it runs", backup_main},
+    {"restore", "DIR --state DIR", "puts a copy of the queue back", restore_main},
     {"send", "--from A --to B [--subject S] [FILE]", "hands a message in", send_main},
     {"sendmail", "[-t] [-i] [RECIPIENT]...", "takes a message as sendmail(8) does", sendmail_main},
 };

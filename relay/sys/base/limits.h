@@ -51,6 +51,7 @@ enum {
     CREDENTIAL_CACHE_MS = 300000,  /* libraries forget a connection after minutes, not hours */
     CREDENTIAL_SETTLE_MS = 2000,   /* until none of them commits what was begun before */
     CREDENTIAL_POLL_MS = 1000,     /* until all workers know what an operator changed */
+    CREDENTIAL_KNOWN_MS = 1250, /* the same, with time for Redis: then the operator is answered */
     CREDENTIAL_QUOTA_MAX = 1000000000,   /* a number that Lua and we count exactly */
     CREDENTIAL_KEY_AS_PASSWORD_MIN = 20, /* characters: nothing shorter has 128 random bits */
 
@@ -366,6 +367,10 @@ enum {
     CLI_ANSWER_MAX = 72 << 20,   /* a message of MESSAGE_BYTES_MAX as it is stored */
     CLI_TABLE_CELLS_MAX = 20000, /* of one table: a hundred rows of an answer, many times */
     CLI_CELL_MAX = 200,          /* bytes shown of one text: a reply's first line */
+
+    /* Backups */
+    BACKUP_FILES_MAX = 256,     /* Redis has two or three, one more for each rewrite that failed */
+    BACKUP_LIST_MAX = 64 << 10, /* a list of so many files, a line each */
 };
 
 /* Recipients of a credential are remembered for 90 days. */
