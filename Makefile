@@ -5,7 +5,7 @@ MAKEFLAGS += --no-builtin-rules
 .SUFFIXES:
 .DELETE_ON_ERROR:
 
-PKGS := libuv openssl hiredis jansson gmime-3.0 libzstd libcrypt libidn2 libconfig libseccomp
+PKGS := libuv openssl libgsasl hiredis jansson gmime-3.0 libzstd libcrypt libidn2 libconfig libseccomp
 # libunbound.pc asks for a libevent.pc that Debian does not bring along: linked by name.
 CC ?= cc
 CLANG ?= clang
@@ -42,7 +42,7 @@ LIB_SRC := $(filter-out relay/main.c,$(SRC))
 UNIT_SUPPORT := $(shell find tests/unit/support -name "*.c" 2>/dev/null | sort)
 UNIT_SRC := $(filter-out $(UNIT_SUPPORT),$(shell find tests/unit -name "*.c" | sort))
 FUZZ_SRC := $(sort $(wildcard tests/fuzz/*.c))
-GEN := build/gen/queue/scripts.inc
+GEN := build/gen/queue/scripts.inc build/gen/api/console/files.inc
 
 .PHONY: all
 all: stagepost
@@ -54,6 +54,12 @@ stagepost: build/release/stagepost
 build/gen/queue/scripts.inc: queue/scripts/embed.sh $(sort $(wildcard queue/scripts/*.lua))
 	@mkdir -p $(@D)
 	sh queue/scripts/embed.sh $(filter %.lua,$^) > $@
+
+# And so does the web console.
+build/gen/api/console/files.inc: api/console/embed.sh $(sort $(wildcard api/console/*.html \
+		api/console/*.js api/console/*.css api/console/*.svg))
+	@mkdir -p $(@D)
+	sh api/console/embed.sh $(filter-out %.sh,$^) > $@
 
 define variant
 build/$(1)/%.o: %.c | $(GEN)

@@ -16,6 +16,7 @@
 struct api;
 struct credentials;
 struct net_proxies;
+struct preflight;
 struct queue;
 struct submit_door;
 struct tls_context;
@@ -26,6 +27,7 @@ struct api_parts { /* all borrowed until api_free() */
     struct queue *queue;
     struct submit_door *door;
     struct credentials *credentials;
+    struct preflight *preflight; /* for messages that are only judged; NULL: none */
 };
 
 struct api *api_new(const struct api_parts *parts);

@@ -52,6 +52,16 @@ struct draft {
     unsigned header_count;
     struct draft_attachment attachments[API_ATTACHMENTS_MAX];
     unsigned attachment_count;
+    struct draft_unsubscribe {
+        struct slice url, mailto; /* mailto without its scheme; empty: none */
+        bool https, one_click;
+    } unsubscribe;
+    int64_t now_unix_ms;     /* in */
+    int64_t send_at_unix_ms; /* 0: now */
+    int64_t expires_unix_ms; /* 0: as configured */
+    unsigned ttl_s;
+    enum submit_class klass;
+    struct slice tags, metadata; /* JSON, as they are kept; empty: none */
     /* To, Cc and Bcc, each address once. */
     struct submit_recipient *recipients;
     unsigned recipient_count;
@@ -78,6 +88,27 @@ void draft_fini(struct draft *d);
 /* draft_address.c: "user@example.org", "Name <user@example.org>",
  * {"email","name"}, or with `many` a list of these. */
 bool draft_read_list(struct draft *d, json_t *v, const char *pointer, struct draft_list *out);
+
+/* The members of an object: those of `rows` (the last one has no name) are read,
+ * others are unknown_field, null is as if it were absent. */
+struct draft_member {
+    const char *name;
+    bool (*read)(struct draft *d, json_t *v);
+};
+void draft_read_members(struct draft *d, json_t *object, const char *pointer,
+                        const struct draft_member *rows);
+
+/* draft_unsubscribe.c */
+bool draft_read_unsubscribe(struct draft *d, json_t *v);
+
+/* draft_delivery.c */
+bool draft_read_send_at(struct draft *d, json_t *v);
+bool draft_read_expires_at(struct draft *d, json_t *v);
+bool draft_read_ttl(struct draft *d, json_t *v);
+bool draft_check_times(struct draft *d); /* when all three are read */
+bool draft_read_class(struct draft *d, json_t *v);
+bool draft_read_tags(struct draft *d, json_t *v);
+bool draft_read_metadata(struct draft *d, json_t *v);
 
 /* draft_header.c: custom header fields. */
 bool draft_read_headers(struct draft *d, json_t *v);

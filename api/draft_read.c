@@ -4,7 +4,6 @@
 
 #include "api/draft.h"
 #include "api/json/reader.h"
-#include "relay/sys/base/bug.h"
 #include "relay/sys/base/limits.h"
 #include "relay/wire/text.h"
 
@@ -153,10 +152,7 @@ read_reply_to(struct draft *d, json_t *v)
     return draft_read_list(d, v, "/reply_to", &d->lists[DRAFT_REPLY_TO]);
 }
 
-static const struct {
-    const char *name;
-    bool (*read)(struct draft *d, json_t *v);
-} MEMBERS[] = {
+static const struct draft_member MEMBERS[] = {
     {"from", read_from},
     {"to", read_to},
     {"cc", read_cc},
@@ -167,15 +163,55 @@ static const struct {
     {"html", read_html},
     {"headers", draft_read_headers},
     {"attachments", draft_read_attachments},
+    {"list_unsubscribe", draft_read_unsubscribe},
+    {"send_at", draft_read_send_at},
+    {"expires_at", draft_read_expires_at},
+    {"ttl", draft_read_ttl},
+    {"class", draft_read_class},
+    {"tags", draft_read_tags},
+    {"metadata", draft_read_metadata},
+    {NULL, NULL},
 };
 
 static bool
-is_member(const char *name)
+is_member(const struct draft_member *rows, const char *name)
 {
-    for (size_t i = 0; i < ARRAY_LEN(MEMBERS); i++)
-        if (strcmp(MEMBERS[i].name, name) == 0)
+    for (; rows->name != NULL; rows++)
+        if (strcmp(rows->name, name) == 0)
             return true;
     return false;
+}
+
+void
+draft_read_members(struct draft *d, json_t *object, const char *pointer,
+                   const struct draft_member *rows)
+{
+    const char *key;
+    json_t *v;
+    json_object_foreach(object, key, v)
+    {
+        char at[DRAFT_POINTER_MAX];
+        draft_pointer(at, pointer, key);
+        if (!is_member(rows, key))
+            draft_fail(d, "unknown_field", "there is no such field", "%s", at);
+    }
+    /* null means absent: that is how many clients write a missing value. */
+    for (; rows->name != NULL; rows++) {
+        v = json_object_get(object, rows->name);
+        if (v != NULL && !json_is_null(v))
+            rows->read(d, v);
+    }
+}
+
+/* A field that a member makes cannot be given as it is, too. */
+static void
+check_fields(struct draft *d)
+{
+    bool made = d->unsubscribe.url.n > 0 || d->unsubscribe.mailto.n > 0;
+    for (unsigned i = 0; i < d->header_count; i++)
+        if (made && slice_starts_nocase(d->headers[i].name, SLICE("List-Unsubscribe")))
+            draft_fail(d, "duplicate_header", "list_unsubscribe makes this field", "/headers/%.*s",
+                       SLICE_FMT(d->headers[i].name));
 }
 
 /* What must be there; only asked when nothing else is wrong. */
@@ -193,23 +229,12 @@ check_whole(struct draft *d)
 void
 draft_read(struct draft *d, json_t *object)
 {
-    const char *key;
-    json_t *v;
-    json_object_foreach(object, key, v)
-    {
-        char at[DRAFT_POINTER_MAX];
-        draft_pointer(at, "", key);
-        if (!is_member(key))
-            draft_fail(d, "unknown_field", "there is no such field", "%s", at);
-    }
-    /* null means absent: that is how many clients write a missing value. */
-    for (size_t i = 0; i < ARRAY_LEN(MEMBERS); i++) {
-        v = json_object_get(object, MEMBERS[i].name);
-        if (v != NULL && !json_is_null(v))
-            MEMBERS[i].read(d, v);
-    }
-    if (d->errors->total == 0 && !d->no_room)
-        check_whole(d);
+    draft_read_members(d, object, "", MEMBERS);
+    if (d->errors->total > 0 || d->no_room)
+        return;
+    check_whole(d);
+    check_fields(d);
+    draft_check_times(d);
 }
 
 void

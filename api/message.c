@@ -61,7 +61,41 @@ build(struct message *m, struct draft *d)
     m->from_domain = d->lists[DRAFT_FROM].v[0].domain;
     m->recipients = d->recipients;
     m->recipient_count = d->recipient_count;
+    m->send_at_unix_ms = d->send_at_unix_ms;
+    m->expires_unix_ms = d->expires_unix_ms;
+    m->klass = d->klass;
+    m->tags = d->tags;
+    m->metadata = d->metadata;
     return MESSAGE_OK;
+}
+
+void
+message_compile_object(struct message *m, json_t *object)
+{
+    struct draft *d = calloc(1, sizeof *d);
+    BUG_ON(d == NULL);
+    d->arena = &m->arena;
+    d->errors = &m->errors;
+    d->now_unix_ms = m->now_unix_ms;
+    draft_read(d, object);
+    m->result = build(m, d);
+    draft_fini(d);
+    free(d);
+}
+
+void
+message_fill(struct message *m, struct submit_op *op)
+{
+    op->envelope.reverse_path = m->from;
+    op->envelope.send_at_unix_ms = m->send_at_unix_ms;
+    op->envelope.tags = m->tags;
+    op->envelope.metadata = m->metadata;
+    op->reverse_domain = m->from_domain;
+    op->recipients = m->recipients;
+    op->recipient_count = m->recipient_count;
+    op->expires_unix_ms = m->expires_unix_ms;
+    op->klass = m->klass;
+    op->message = blob_take_buf(&m->mime);
 }
 
 void
@@ -72,13 +106,6 @@ message_compile(struct message *m)
         m->result = MESSAGE_NOT_JSON;
         return;
     }
-    struct draft *d = calloc(1, sizeof *d);
-    BUG_ON(d == NULL);
-    d->arena = &m->arena;
-    d->errors = &m->errors;
-    draft_read(d, root);
-    m->result = build(m, d);
-    draft_fini(d);
-    free(d);
+    message_compile_object(m, root);
     json_decref(root);
 }

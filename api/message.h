@@ -12,6 +12,7 @@
 #ifndef STAGEPOST_API_MESSAGE_H
 #define STAGEPOST_API_MESSAGE_H
 
+#include <jansson.h>
 #include <stddef.h>
 
 #include "api/problem.h"
@@ -33,7 +34,8 @@ enum message_result {
 struct message {
     /* In. */
     struct slice json;
-    size_t bytes_max; /* of the MIME message */
+    size_t bytes_max;    /* of the MIME message */
+    int64_t now_unix_ms; /* what send_at is measured by */
     /* Out, in `arena`, which message_init() makes and message_fini() frees. */
     struct arena arena;
     enum message_result result;
@@ -43,10 +45,19 @@ struct message {
     struct submit_recipient *recipients;
     unsigned recipient_count;
     struct buf mime;
+    int64_t send_at_unix_ms, expires_unix_ms; /* 0: now; as configured */
+    enum submit_class klass;
+    struct slice tags, metadata; /* JSON; empty: none */
 };
 
 void message_init(struct message *m, struct slice json, size_t bytes_max);
 void message_compile(struct message *m);
+/* Fills what a message that is compiled says about its submission: all but what
+ * submission_fill() does. The MIME bytes are given over. */
+void message_fill(struct message *m, struct submit_op *op);
+/* From JSON that is parsed already; what was made does not point into it.
+ * Attachments are taken out of it. */
+void message_compile_object(struct message *m, json_t *object);
 void message_fini(struct message *m);
 
 #endif

@@ -28,6 +28,23 @@ mime_add_decoded(struct buf *out, struct slice text)
     g_free(copy);
 }
 
+/* RFC 2369 2, RFC 8058 3.1: the URIs as they are, never as encoded words. */
+static void
+add_unsubscribe(const struct draft_unsubscribe *u, struct buf *out)
+{
+    struct buf value;
+    buf_init(&value, 2 * API_TOKEN_MAX + 16);
+    if (u->url.n > 0)
+        buf_addf(&value, "<%.*s>", SLICE_FMT(u->url));
+    if (u->mailto.n > 0)
+        buf_addf(&value, "%s<mailto:%.*s>", u->url.n > 0 ? ", " : "", SLICE_FMT(u->mailto));
+    if (value.len > 0)
+        mime_add_custom_field(out, SLICE("List-Unsubscribe"), buf_slice(&value));
+    if (u->one_click)
+        buf_add_str(out, "List-Unsubscribe-Post: List-Unsubscribe=One-Click\r\n");
+    buf_fini(&value);
+}
+
 static void
 add_header(struct draft *d, struct buf *out)
 {
@@ -39,6 +56,7 @@ add_header(struct draft *d, struct buf *out)
         mime_add_text_field(out, SLICE("Subject"), d->subject);
     for (unsigned i = 0; i < d->header_count; i++)
         mime_add_custom_field(out, d->headers[i].name, d->headers[i].value);
+    add_unsubscribe(&d->unsubscribe, out);
     buf_add_str(out, "MIME-Version: 1.0\r\n");
 }
 

@@ -61,6 +61,20 @@ write_problem(struct buf *out, const struct http_request *r, const struct proble
     buf_add_char(out, '\n');
 }
 
+void
+problem_write(struct writer *w, const char *key, const struct problem *p)
+{
+    writer_open(w, key, '{');
+    writer_number(w, "status", p->status);
+    writer_string(w, "code", slice_str(p->code));
+    writer_string(w, "detail", slice_str(p->detail));
+    if (p->errors != NULL)
+        write_errors(w, p->errors);
+    if (p->retry_after_s > 0)
+        writer_number(w, "retry_after", p->retry_after_s);
+    writer_close(w, '}');
+}
+
 static void
 add_field(struct http_reply *reply, struct slice name, struct slice value)
 {

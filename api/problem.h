@@ -14,6 +14,7 @@
 
 struct head_field;
 struct http_request;
+struct writer;
 
 /* One wrong field. Strings live in the arena of the list. */
 struct field_error {
@@ -45,6 +46,9 @@ struct problem {
 };
 /* Answers and ends the request. A 401 carries WWW-Authenticate. */
 void problem_respond(struct http_request *r, const struct problem *p);
+/* One problem of several inside an answer: {"status","code","detail","errors",
+ * "retry_after"}. */
+void problem_write(struct writer *w, const char *key, const struct problem *p);
 /* Without field errors. */
 void problem_say(struct http_request *r, unsigned status, const char *code, const char *detail);
 

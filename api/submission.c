@@ -1,5 +1,6 @@
 #include "api/submission.h"
 
+#include "api/message.h"
 #include "api/ratelimit.h"
 
 #include <stdio.h>
@@ -47,6 +48,12 @@ submission_free(struct submission *s)
 
 /* ---- the answer --------------------------------------------------------- */
 
+struct slice
+submission_status(const struct submit_op *op)
+{
+    return op->envelope.send_at_unix_ms > 0 ? SLICE("scheduled") : SLICE("queued");
+}
+
 static void
 write_accepted(struct buf *out, const struct submit_op *op, const char *id)
 {
@@ -54,14 +61,14 @@ write_accepted(struct buf *out, const struct submit_op *op, const char *id)
     writer_init(&w, out);
     writer_open(&w, NULL, '{');
     writer_string(&w, "id", slice_str(id));
-    writer_string(&w, "status", SLICE("queued"));
+    writer_string(&w, "status", submission_status(op));
     writer_string(&w, "durability", SLICE("local"));
     writer_open(&w, "recipients", '[');
     for (unsigned i = 0; i < op->recipient_count; i++) {
         const struct submit_recipient *to = &op->recipients[i];
         writer_open(&w, NULL, '{');
         writer_string(&w, "email", to->address);
-        writer_string(&w, "status", to->suppressed ? SLICE("suppressed") : SLICE("queued"));
+        writer_string(&w, "status", to->suppressed ? SLICE("suppressed") : submission_status(op));
         writer_close(&w, '}');
     }
     writer_close(&w, ']');
@@ -96,19 +103,33 @@ respond_accepted(struct submission *s)
     buf_fini(&body);
 }
 
+bool
+submission_is_accepted(const struct submit_op *op)
+{
+    return RESULTS[op->result].status == 202;
+}
+
+void
+submission_problem(const struct submit_op *op, struct problem *out)
+{
+    const char *detail = RESULTS[op->result].detail;
+    *out = (struct problem){.status = RESULTS[op->result].status,
+                            .code = RESULTS[op->result].code,
+                            .detail = detail != NULL ? detail : op->text,
+                            .retry_after_s = RESULTS[op->result].retry_after_s};
+    if (op->result == SUBMIT_RATE)
+        out->retry_after_s = (unsigned)op->allowance.retry_after_s;
+}
+
 static void
 respond_refused(struct submission *s)
 {
     const struct submit_op *op = &s->submit;
-    const char *detail = RESULTS[op->result].detail;
     struct ratelimit limits = {.count = 0};
+    struct problem p;
     ratelimit_make(&limits, op);
-    struct problem p = {.status = RESULTS[op->result].status,
-                        .code = RESULTS[op->result].code,
-                        .detail = detail != NULL ? detail : op->text,
-                        .retry_after_s = RESULTS[op->result].retry_after_s};
+    submission_problem(op, &p);
     if (op->result == SUBMIT_RATE) {
-        p.retry_after_s = (unsigned)op->allowance.retry_after_s;
         p.extra = limits.fields;
         p.extra_count = limits.count;
     }
@@ -119,7 +140,7 @@ static void
 on_submitted(struct submit_op *op)
 {
     struct submission *s = container_of(op, struct submission, submit);
-    if (RESULTS[op->result].status == 202)
+    if (submission_is_accepted(op))
         respond_accepted(s);
     else
         respond_refused(s);
@@ -151,6 +172,20 @@ compile(struct submission *s)
     s->kind->compile(s);
 }
 
+void
+submission_fill(struct submit_op *op, struct http_request *r,
+                const struct config_credential *credential, char peer_ip[64])
+{
+    if (r->peer.kind == NET_UNIX)
+        snprintf(peer_ip, 64, "127.0.0.1");
+    else
+        net_address_format_ip(&r->peer, peer_ip);
+    op->credential = credential;
+    op->source = SUBMIT_HTTP;
+    op->client_address = slice_str(peer_ip);
+    op->protocol = "HTTP";
+}
+
 static void
 submit(struct submission *s)
 {
@@ -165,16 +200,9 @@ submit(struct submission *s)
         submission_free(s);
         return;
     }
-    if (r->peer.kind == NET_UNIX)
-        snprintf(s->peer_ip, sizeof s->peer_ip, "127.0.0.1");
-    else
-        net_address_format_ip(&r->peer, s->peer_ip);
     struct submit_op *op = &s->submit;
+    submission_fill(op, r, credential, s->peer_ip);
     op->done = on_submitted;
-    op->credential = credential;
-    op->source = SUBMIT_HTTP;
-    op->client_address = slice_str(s->peer_ip);
-    op->protocol = "HTTP";
     op->idempotency_key = s->key;
     op->has_digest = s->key.n > 0;
     memcpy(op->digest, s->digest, sizeof op->digest);
@@ -207,8 +235,8 @@ on_gone(struct http_request *r)
 
 /* A structured-field string (RFC 8941 3.3.3) or the same without its quotes:
  * visible ASCII and spaces inside. */
-static bool
-read_key(struct http_request *r, struct slice text, struct slice *out)
+bool
+submission_read_key(struct http_request *r, struct slice text, struct slice *out)
 {
     bool quoted = text.n >= 2 && text.p[0] == '"' && text.p[text.n - 1] == '"';
     if (quoted)
@@ -226,6 +254,45 @@ read_key(struct http_request *r, struct slice text, struct slice *out)
     return n >= 1 && n <= IDEMPOTENCY_KEY_MAX;
 }
 
+bool
+submission_offload(struct http_request *r, struct work_op *op, void (*work)(struct work_op *),
+                   void (*done)(struct work_op *))
+{
+    const struct api *a = r->app;
+    if (r->body.len <= API_JSON_INLINE_MAX) {
+        work(op);
+        done(op);
+        return true;
+    }
+    if (work_pending() <= API_WORK_PENDING_MAX) {
+        work_start(op, a->parts.loop, work, done);
+        return true;
+    }
+    problem_respond(r, &(struct problem){.status = 503,
+                                         .code = "busy",
+                                         .detail = "too many large messages are being read",
+                                         .retry_after_s = 1});
+    return false;
+}
+
+void
+submission_refuse_draft(struct http_request *r, const struct message *m)
+{
+    static const struct {
+        unsigned status;
+        const char *code;
+    } REFUSED[] = {
+        [MESSAGE_NOT_JSON] = {400, "invalid_json"},
+        [MESSAGE_INVALID] = {422, "invalid_fields"},
+        [MESSAGE_TOO_LARGE] = {413, "too_large"},
+    };
+    bool fields = m->result == MESSAGE_INVALID;
+    problem_respond(r, &(struct problem){.status = REFUSED[m->result].status,
+                                         .code = REFUSED[m->result].code,
+                                         .detail = m->detail,
+                                         .errors = fields ? &m->errors : NULL});
+}
+
 void
 submission_start(struct submission *s, const struct submission_kind *kind, struct http_request *r)
 {
@@ -235,20 +302,12 @@ submission_start(struct submission *s, const struct submission_kind *kind, struc
     s->api = r->app;
     r->state = s;
     r->on_gone = on_gone;
-    if (head_find(&r->head, SLICE("idempotency-key"), &value) && !read_key(r, value, &s->key)) {
+    if (head_find(&r->head, SLICE("idempotency-key"), &value) &&
+        !submission_read_key(r, value, &s->key)) {
         problem_say(r, 400, "invalid_idempotency_key",
                     "Idempotency-Key must have 1 to 256 visible ASCII characters");
         submission_free(s);
-    } else if (r->body.len <= API_JSON_INLINE_MAX) {
-        compile(s);
-        submit(s);
-    } else if (work_pending() > API_WORK_PENDING_MAX) {
-        problem_respond(r, &(struct problem){.status = 503,
-                                             .code = "busy",
-                                             .detail = "too many large messages are being read",
-                                             .retry_after_s = 1});
+    } else if (!submission_offload(r, &s->work, run, on_compiled)) {
         submission_free(s);
-    } else {
-        work_start(&s->work, s->api->parts.loop, run, on_compiled);
     }
 }

@@ -4,6 +4,7 @@
 
 #include "api/api_internal.h"
 #include "api/mime.h"
+#include "relay/sys/base/clock.h"
 #include "relay/sys/base/limits.h"
 #include "relay/wire/envelope.h"
 
@@ -30,8 +31,17 @@ view_response(struct writer *w, const char *key, struct slice record)
     writer_close(w, '}');
 }
 
+/* Waits for its first attempt, which its sender wanted later. */
+static struct slice
+status_name(const struct envelope *e, enum queue_state state)
+{
+    bool later = state == QUEUE_QUEUED && e->send_at_unix_ms > clock_sched_unix_ms();
+    return later ? SLICE("scheduled") : slice_str(queue_state_name(state));
+}
+
 static void
-write_recipient(struct writer *w, const struct queue_delivery *d, const struct queue_target *t)
+write_recipient(struct writer *w, const struct envelope *e, const struct queue_delivery *d,
+                const struct queue_target *t)
 {
     char ndr[ID_TEXT_BYTES + 1] = "";
     if (t->has_notice_id)
@@ -39,7 +49,7 @@ write_recipient(struct writer *w, const struct queue_delivery *d, const struct q
     bool waiting = t->state == QUEUE_QUEUED || t->state == QUEUE_DEFERRED;
     writer_open(w, NULL, '{');
     writer_string(w, "email", t->address);
-    writer_string(w, "status", slice_str(queue_state_name(t->state)));
+    writer_string(w, "status", status_name(e, t->state));
     writer_number(w, "attempts", t->attempts);
     if (waiting && d->due_unix_ms > 0)
         writer_time(w, "next_attempt_at", d->due_unix_ms);
@@ -49,6 +59,18 @@ write_recipient(struct writer *w, const struct queue_delivery *d, const struct q
     writer_bool(w, "uncertain", t->uncertain);
     writer_string_or_null(w, "ndr_id", slice_str(ndr));
     writer_close(w, '}');
+}
+
+/* Both are JSON of ours (api/draft_delivery.c). */
+static void
+write_wishes(struct writer *w, const struct envelope *e)
+{
+    if (e->send_at_unix_ms > 0)
+        writer_time(w, "send_at", e->send_at_unix_ms);
+    if (e->tags.n > 0)
+        writer_raw(w, "tags", e->tags);
+    if (e->metadata.n > 0)
+        writer_raw(w, "metadata", e->metadata);
 }
 
 static void
@@ -73,15 +95,16 @@ view_message(struct writer *w, const char *key, const struct queue_message *m, b
     writer_string(w, "id", slice_str(id));
     if (with_tenant)
         writer_string(w, "tenant", m->tenant);
-    writer_string(w, "status", slice_str(queue_state_name(queue_message_state(m))));
+    writer_string(w, "status", status_name(&e, queue_message_state(m)));
     writer_string(w, "from", e.reverse_path);
     write_subject(w, e.subject);
     writer_time(w, "created_at", m->created_unix_ms);
     writer_number(w, "size", m->size_bytes);
+    write_wishes(w, &e);
     writer_open(w, "recipients", '[');
     for (unsigned i = 0; i < m->delivery_count; i++)
         for (unsigned j = 0; j < m->deliveries[i].target_count; j++)
-            write_recipient(w, &m->deliveries[i], &m->deliveries[i].targets[j]);
+            write_recipient(w, &e, &m->deliveries[i], &m->deliveries[i].targets[j]);
     writer_close(w, ']');
     writer_close(w, '}');
 }

@@ -151,6 +151,7 @@ set_outcome(struct sign_op *op, enum sign_status status, struct slice text)
         BUG_ON(!fits);
         err_clear(&op->err);
         metrics_add(METRIC_SIGNED, 1);
+        metrics_observe(HISTOGRAM_SIGN, clock_mono_us() - op->started_us);
     } else if (status == SIGN_NO_KEY) {
         err_set(&op->err, codes[status], "no key for %.*s", SLICE_FMT(op->domain));
     } else {
@@ -249,6 +250,7 @@ void
 sign_start(struct sign_op *op, struct signer_client *c)
 {
     op->client = c;
+    op->started_us = clock_mono_us();
     op->message_bytes = content_bytes(op->message);
     op->tries = 0;
     buf_init(&op->fields, SIGN_FIELDS_BYTES_MAX);

@@ -50,7 +50,7 @@ struct sign_op {
         SIGN_OP_SENT,     /* waiting for the answer */
         SIGN_OP_FINISHED, /* done comes on the next turn */
     } state;
-    uint64_t request;
+    uint64_t request, started_us;
     size_t message_bytes, sent_bytes;
     unsigned tries; /* signers that died with it */
     struct list_node node;

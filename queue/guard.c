@@ -136,8 +136,9 @@ queue_guard_start(struct queue_guard_op *op, struct queue *q)
     op->is_known = false;
     err_clear(&op->err);
     deferred_init(&s->cancelled, q->loop, on_guard_cancelled);
-    s->pending = op->account.n > 0 ? ASK_COUNT : 1;
-    for (unsigned i = 0; i < s->pending; i++) {
+    const unsigned asked = op->account.n > 0 ? ASK_COUNT : 1;
+    s->pending = asked;
+    for (unsigned i = 0; i < asked; i++) {
         struct link_cmd *c = &s->cmds[i].cmd;
         struct counter counter = counter_of((enum guard_question)i, op->account, op->network);
         s->cmds[i].owner = s;
@@ -149,7 +150,7 @@ queue_guard_start(struct queue_guard_op *op, struct queue *q)
             add_counting(c, &counter, "ask", (enum guard_question)i);
         }
     }
-    for (unsigned i = 0, n = s->pending; i < n; i++)
+    for (unsigned i = 0; i < asked; i++)
         link_cmd_start(&s->cmds[i].cmd);
 }
 

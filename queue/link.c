@@ -254,6 +254,7 @@ cmd_send(struct link *k, struct link_cmd *c)
     stream_send(k->stream, buf_slice(&c->text));
     if (c->has_pieces)
         send_pieces(k, c);
+    c->sent_us = clock_mono_us();
     c->sent_ms = clock_mono_ms();
     c->place = CMD_SENT;
     k->sent_bytes += cmd_bytes(c);
@@ -379,6 +380,7 @@ take_reply(struct link *k, redisReply *r)
     struct link_cmd *c = container_of(n, struct link_cmd, node);
     k->sent_bytes -= cmd_bytes(c);
     arm_deadline(k);
+    metrics_observe(HISTOGRAM_REDIS, clock_mono_us() - c->sent_us);
     c->reply = r;
     c->class = RESP_OK;
     if (r->type == REDIS_REPLY_ERROR)
@@ -503,12 +505,22 @@ link_start(struct link *k)
                   INPUT_BYTES);
 }
 
+static void
+note_links_up(const struct link_pool *p)
+{
+    uint64_t up = 0;
+    for (unsigned i = 0; i < p->cfg.count; i++)
+        up += p->links[i].state == LINK_UP;
+    metrics_set(GAUGE_REDIS_LINKS, up);
+}
+
 void
 link_greeted(struct link_pool *p, unsigned link)
 {
     struct link *k = &p->links[link];
     BUG_ON(k->state != LINK_GREETING);
     k->state = LINK_UP;
+    note_links_up(p);
     k->retry_ms = RETRY_FIRST_MS;
     LOG(LOG_INFO, "queue.link.up", LF_U("link", link));
     p->user->on_up(p->user, link);
@@ -571,6 +583,7 @@ link_down(struct link *k, const char *why)
     move_list(&k->sent, &sent);
     move_list(&k->backlog, &backlog);
     link_reset(k);
+    note_links_up(k->pool);
     if (!k->pool->closing) {
         LOG(LOG_WARN, "queue.link.lost", LF_U("link", k->index), LF_STR("why", why));
         metrics_add(METRIC_REDIS_ERRORS, 1);

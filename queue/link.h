@@ -41,7 +41,7 @@ struct link_cmd {
     enum link_outcome outcome;
     enum resp_class class;
     const struct redisReply *reply; /* valid inside done only */
-    uint64_t sent_ms;               /* when it was last handed to a link, monotonic */
+    uint64_t sent_ms, sent_us;      /* when it was last handed to a link, monotonic */
     bool sticky;
 
     /* The queue's links only. */

@@ -59,6 +59,7 @@ on_read(struct link_cmd *c)
     deferred_cancel(&s->cancelled);
     s->q->questions--;
     if (s->op != NULL) {
+        s->op->dataset = s->q->dataset;
         if (c->outcome == LINK_ANSWERED)
             read_judge(s->op, c->reply);
         else

@@ -18,7 +18,8 @@ struct queue_registry_read_op {
     void (*each)(struct queue_registry_read_op *op, struct slice name, struct slice value);
     /* Out. */
     int64_t generation;
-    struct err err; /* ERR_NONE, ERR_AWAY, ERR_CANCELLED */
+    const char *dataset; /* the queue's, when err is ERR_NONE; lives as long as the queue */
+    struct err err;      /* ERR_NONE, ERR_AWAY, ERR_CANCELLED */
     struct queue_registry_read_state *state;
 };
 void queue_registry_read_start(struct queue_registry_read_op *op, struct queue *q);

@@ -18,6 +18,7 @@
 #include "relay/sys/base/bug.h"
 #include "relay/sys/base/clock.h"
 #include "relay/sys/base/limits.h"
+#include "relay/sys/base/metrics.h"
 
 /* LINGER ends when nothing came for this long: the client has stopped. */
 enum { LINGER_QUIET_MS = 1000 };
@@ -76,7 +77,7 @@ destroy(struct http_connection *c)
     timer_cancel(&c->timer);
     deferred_cancel(&c->pump);
     list_remove(&c->node);
-    c->server->connections--;
+    metrics_set(GAUGE_CONNECTIONS_HTTP, --c->server->connections);
     free(c);
     if (r == NULL)
         return;
@@ -410,7 +411,7 @@ connection_new(struct http_server *s, const struct http_listener *from, struct s
     c->user = (struct stream_user){.on_input = on_input, .on_end = on_end, .on_drain = on_drain};
     list_node_init(&c->node);
     list_push(&s->idle, &c->node); /* one that only shakes hands makes room too */
-    s->connections++;
+    metrics_set(GAUGE_CONNECTIONS_HTTP, ++s->connections);
     sm_init(&c->sm, ROWS, CONN_STATES, tls ? CONN_HANDSHAKE : CONN_IDLE, on_move);
     timer_init(&c->timer, s->loop, on_timeout);
     deferred_init(&c->pump, s->loop, on_pump);

@@ -64,13 +64,39 @@ log_operator(const struct http_request *r, unsigned status)
             LF_S("query", r->head.query), LF_U("status", status));
 }
 
+/* The first row of the counters that this request belongs to: by the table of
+ * routes, never by what the client wrote. */
+static enum metric
+route_metric(const struct http_request *r)
+{
+    static const struct {
+        const char *prefix;
+        enum metric first;
+    } GROUPS[] = {{"/v1/messages", METRIC_HTTP_MESSAGES_2XX},
+                  {"/v1/queues", METRIC_HTTP_QUEUES_2XX},
+                  {"/v1/suppressions", METRIC_HTTP_SUPPRESSIONS_2XX},
+                  {"/v1/credentials", METRIC_HTTP_CREDENTIALS_2XX},
+                  {"/console/", METRIC_HTTP_CONSOLE_2XX},
+                  {"/metrics", METRIC_HTTP_WATCH_2XX},
+                  {"/healthz", METRIC_HTTP_WATCH_2XX},
+                  {"/readyz", METRIC_HTTP_WATCH_2XX},
+                  {"/sandbox/", METRIC_HTTP_SANDBOX_2XX}};
+    struct slice path = slice_str(r->route != NULL ? r->route->path : "");
+    for (size_t i = 0; i < ARRAY_LEN(GROUPS); i++)
+        if (slice_starts(path, slice_str(GROUPS[i].prefix)))
+            return GROUPS[i].first;
+    return slice_eq(path, SLICE("/")) ? METRIC_HTTP_CONSOLE_2XX : METRIC_HTTP_OTHER_2XX;
+}
+
 static void
 count(const struct http_request *r, unsigned status)
 {
-    static const enum metric BY_CLASS[] = {
-        [2] = METRIC_HTTP_2XX, [4] = METRIC_HTTP_4XX, [5] = METRIC_HTTP_5XX};
+    static const unsigned BY_CLASS[] = {[2] = 0, [4] = 1, [5] = 2};
     if (status / 100 == 2 || status / 100 == 4 || status / 100 == 5)
-        metrics_add(BY_CLASS[status / 100], 1);
+        metrics_add((enum metric)(route_metric(r) + BY_CLASS[status / 100]), 1);
+    if (status == 401)
+        metrics_add(METRIC_HTTP_AUTH_FAILED, 1);
+    metrics_observe(HISTOGRAM_HTTP, clock_mono_us() - r->started_us);
     /* Polling (health, metrics, a status) would drown everything else. */
     bool reads = only_reads(r);
     LOG(reads && status < 400 ? LOG_DEBUG : LOG_INFO, "http.request", LF_STR("request", r->id),

@@ -2,10 +2,10 @@
  * /v1/credentials, for operators: what the file has, and what the registry has,
  * which can be made, rotated, frozen and removed here.
  *
- * A change goes: read what is there, make new secrets on the work pool where the
- * change needs them, put it when it is still what was read (else 409), and let
- * this worker read it at once. Secrets are in one answer and nowhere else. A
- * frozen credential's waiting mail is held, an unfrozen one's released.
+ * A change goes: read what is there (another worker may have made it a moment ago),
+ * make new secrets on the work pool where the change needs them, put it when it is
+ * still what was read (else 409), and let this worker read it at once. Secrets are in one answer
+ * and nowhere else. A frozen credential's waiting mail is held, an unfrozen one's released.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -43,6 +43,8 @@ struct change {
     enum change_kind kind;
     struct http_request *request;
     struct api *api;
+    struct credentials_refresh_op refresh;
+    struct slice user;                   /* in the request's arena */
     struct config_credential credential; /* as it will be; strings in the request's arena */
     struct config_generation *memory;
     struct credential_secret secret;
@@ -52,6 +54,14 @@ struct change {
     struct queue_sweep_op sweep;
     char *old, *value; /* records */
 };
+
+static void
+say_away(struct http_request *r, const char *detail)
+{
+    problem_respond(r,
+                    &(struct problem){
+                        .status = 503, .code = "queue_away", .detail = detail, .retry_after_s = 5});
+}
 
 /* ---- showing ------------------------------------------------------------------ */
 
@@ -94,17 +104,20 @@ write_credential(struct writer *w, const struct config_credential *cr)
     writer_bool(w, "frozen", cr->frozen);
 }
 
-void
-credentials_list(struct http_request *r)
+struct listing {
+    struct http_request *request;
+    struct slice tenant; /* in the request's arena */
+    struct credentials_refresh_op refresh;
+};
+
+static void
+list(struct http_request *r, struct slice tenant)
 {
     const struct api *a = r->app;
     const struct credentials *cs = a->parts.credentials;
     const struct config_credential *cr;
-    struct slice tenant;
     struct buf body;
     struct writer w;
-    if (!api_scope_tenant(r, &tenant))
-        return;
     buf_init(&body, API_ANSWER_MAX);
     writer_init(&w, &body);
     writer_open(&w, NULL, '{');
@@ -121,6 +134,30 @@ credentials_list(struct http_request *r)
     writer_close(&w, ']');
     writer_close(&w, '}');
     api_respond_json(r, 200, &body);
+}
+
+static void
+on_listing(struct credentials_refresh_op *op)
+{
+    struct listing *l = container_of(op, struct listing, refresh);
+    if (op->is_fresh)
+        list(l->request, l->tenant);
+    else
+        say_away(l->request, "the queue cannot be asked for them now");
+    free(l);
+}
+
+void
+credentials_list(struct http_request *r)
+{
+    const struct api *a = r->app;
+    struct slice tenant;
+    if (!api_scope_tenant(r, &tenant))
+        return;
+    struct listing *l = calloc(1, sizeof *l);
+    BUG_ON(l == NULL);
+    *l = (struct listing){.request = r, .tenant = tenant, .refresh.done = on_listing};
+    credentials_refresh_start(&l->refresh, a->parts.credentials);
 }
 
 /* ---- the end -------------------------------------------------------------------- */
@@ -211,11 +248,7 @@ on_put(struct queue_registry_put_op *op)
         problem_say(c->request, 503, "no_room", "there is no room for more credentials");
         break;
     case REGISTRY_AWAY:
-        problem_respond(c->request,
-                        &(struct problem){.status = 503,
-                                          .code = "queue_away",
-                                          .detail = "it is not known whether it was done: look",
-                                          .retry_after_s = 5});
+        say_away(c->request, "it is not known whether it was done: look");
         break;
     }
     change_free(c);
@@ -247,7 +280,8 @@ put(struct change *c)
 static void
 make_secret(struct work_op *op)
 {
-    credential_secret_make(&container_of(op, struct change, work)->secret);
+    struct change *c = container_of(op, struct change, work);
+    credential_secret_make(&c->secret, c->credential.scram);
 }
 
 /* The second secret is what was the first; what was the second is retired. */
@@ -257,8 +291,10 @@ on_secret(struct work_op *op)
     struct change *c = container_of(op, struct change, work);
     struct config_credential *cr = &c->credential;
     cr->other_password_hash = cr->password_hash;
+    cr->other_scram = cr->scram;
     cr->other_key_sha256 = cr->key_sha256;
     cr->password_hash = c->secret.password_hash;
+    cr->scram = c->secret.scram;
     cr->key_sha256 = c->secret.key_sha256;
     put(c);
 }
@@ -283,32 +319,73 @@ change_new(struct http_request *r, enum change_kind kind)
     return c;
 }
 
+/* What the registry has under this name becomes what it will be; false: answered. */
+static bool
+take_known(struct change *c)
+{
+    const struct credentials *cs = c->api->parts.credentials;
+    const struct config_credential *cr = credential_by_user(cs, c->user);
+    if (cr == NULL) {
+        problem_say(c->request, 404, "not_found", "there is no such credential");
+        return false;
+    }
+    if (credential_is_of_file(cs, cr)) {
+        problem_say(c->request, 409, "kept_in_file",
+                    "it stands in the configuration file: change that, and reload");
+        return false;
+    }
+    c->credential = *cr;
+    c->memory = config_hold(credential_memory(cs, cr));
+    BUG_ON(!credential_record(cs, c->user, &c->old));
+    if (c->kind == CHANGE_FREEZE || c->kind == CHANGE_UNFREEZE)
+        c->credential.frozen = c->kind == CHANGE_FREEZE;
+    return true;
+}
+
+static bool
+take_new(struct change *c)
+{
+    if (credential_by_user(c->api->parts.credentials, c->user) == NULL)
+        return true;
+    problem_say(c->request, 409, "exists", "there is a credential with this user name");
+    return false;
+}
+
+static void
+on_refreshed(struct credentials_refresh_op *op)
+{
+    struct change *c = container_of(op, struct change, refresh);
+    bool goes_on = false;
+    if (!op->is_fresh)
+        say_away(c->request, "the queue cannot be asked for it now: nothing is changed");
+    else
+        goes_on = c->kind == CHANGE_CREATE ? take_new(c) : take_known(c);
+    if (goes_on)
+        begin(c);
+    else
+        change_free(c);
+}
+
+static void
+change_start(struct change *c, struct slice user)
+{
+    c->user = user;
+    c->refresh.done = on_refreshed;
+    credentials_refresh_start(&c->refresh, c->api->parts.credentials);
+}
+
 /* A change of what the registry has. What the request holds goes with its client,
  * the change does not: it comes to its end unheard. */
 static void
 change_known(struct http_request *r, enum change_kind kind)
 {
-    const struct api *a = r->app;
-    const struct credentials *cs = a->parts.credentials;
     struct slice user;
-    const struct config_credential *cr =
-        query_decode(r->path_arg, &r->arena, &user) ? credential_by_user(cs, user) : NULL;
-    if (cr == NULL) {
+    if (!query_decode(r->path_arg, &r->arena, &user)) {
         problem_say(r, 404, "not_found", "there is no such credential");
         return;
     }
-    if (credential_is_of_file(cs, cr)) {
-        problem_say(r, 409, "kept_in_file",
-                    "it stands in the configuration file: change that, and reload");
-        return;
-    }
     struct change *c = change_new(r, kind);
-    c->credential = *cr;
-    c->memory = config_hold(credential_memory(cs, cr));
-    BUG_ON(!credential_record(cs, user, &c->old));
-    if (kind == CHANGE_FREEZE || kind == CHANGE_UNFREEZE)
-        c->credential.frozen = kind == CHANGE_FREEZE;
-    begin(c);
+    change_start(c, user);
 }
 
 void
@@ -339,7 +416,6 @@ void
 credentials_create(struct http_request *r)
 {
     char why[256];
-    const struct api *a = r->app;
     struct field_errors errors;
     field_errors_init(&errors, &r->arena);
     json_t *root = reader_parse_object(buf_slice(&r->body), why, sizeof why);
@@ -350,16 +426,13 @@ credentials_create(struct http_request *r)
     struct change *c = change_new(r, CHANGE_CREATE);
     bool good = credential_draft_read(root, &errors, &c->credential);
     json_decref(root);
-    if (good && credential_by_user(a->parts.credentials, slice_str(c->credential.user)) == NULL) {
-        begin(c);
+    if (good) {
+        change_start(c, slice_str(c->credential.user));
         return;
     }
-    if (good)
-        problem_say(r, 409, "exists", "there is a credential with this user name");
-    else
-        problem_respond(r, &(struct problem){.status = 422,
-                                             .code = "invalid",
-                                             .detail = "the credential is not valid",
-                                             .errors = &errors});
+    problem_respond(r, &(struct problem){.status = 422,
+                                         .code = "invalid",
+                                         .detail = "the credential is not valid",
+                                         .errors = &errors});
     change_free(c);
 }

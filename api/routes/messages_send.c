@@ -5,6 +5,7 @@
 #include "api/routes/routes.h"
 #include "api/submission.h"
 #include "relay/sys/base/bug.h"
+#include "relay/sys/base/clock.h"
 
 struct send {
     struct submission base;
@@ -21,27 +22,11 @@ static bool
 finish(struct submission *s)
 {
     struct message *m = &((struct send *)s)->message;
-    static const struct {
-        unsigned status;
-        const char *code;
-    } REFUSED[] = {
-        [MESSAGE_NOT_JSON] = {400, "invalid_json"},
-        [MESSAGE_INVALID] = {422, "invalid_fields"},
-        [MESSAGE_TOO_LARGE] = {413, "too_large"},
-    };
     if (m->result != MESSAGE_OK) {
-        bool fields = m->result == MESSAGE_INVALID;
-        problem_respond(s->request, &(struct problem){.status = REFUSED[m->result].status,
-                                                      .code = REFUSED[m->result].code,
-                                                      .detail = m->detail,
-                                                      .errors = fields ? &m->errors : NULL});
+        submission_refuse_draft(s->request, m);
         return false;
     }
-    s->submit.envelope.reverse_path = m->from;
-    s->submit.reverse_domain = m->from_domain;
-    s->submit.recipients = m->recipients;
-    s->submit.recipient_count = m->recipient_count;
-    s->submit.message = blob_take_buf(&m->mime);
+    message_fill(m, &s->submit);
     buf_fini(&s->request->body); /* the JSON is not needed while the door works */
     return true;
 }
@@ -69,5 +54,6 @@ messages_send(struct http_request *r)
     struct send *p = calloc(1, sizeof *p);
     BUG_ON(p == NULL);
     message_init(&p->message, buf_slice(&r->body), a->parts.config->message_bytes_max);
+    p->message.now_unix_ms = clock_sched_unix_ms();
     submission_start(&p->base, &KIND, r);
 }

@@ -163,7 +163,7 @@ domain_read(struct http_request *r, struct slice *out)
 {
     struct slice text;
     struct buf canonical;
-    buf_init(&canonical, 2 * ADDRESS_DOMAIN_MAX);
+    buf_init(&canonical, (size_t)2 * ADDRESS_DOMAIN_MAX);
     bool ok = query_decode(r->path_arg, &r->arena, &text) &&
               domain_add_canonical(text, &canonical) &&
               arena_copy(&r->arena, buf_slice(&canonical), out);

@@ -27,6 +27,7 @@ credentials_new(struct loop *l, const struct config *c)
     cs->loop = l;
     cs->config = c;
     random_bytes(cs->mac_key, sizeof cs->mac_key);
+    random_bytes(cs->salt_key, sizeof cs->salt_key);
     return cs;
 }
 
@@ -79,6 +80,12 @@ credential_password_hash(const struct config_credential *cr, unsigned i)
     return text_or_empty(i == 0 ? cr->password_hash : cr->other_password_hash);
 }
 
+const char *
+credential_scram_text(const struct config_credential *cr, unsigned i)
+{
+    return text_or_empty(i == 0 ? cr->scram : cr->other_scram);
+}
+
 static const char *
 key_hash(const struct config_credential *cr, unsigned i)
 {
@@ -126,7 +133,8 @@ credential_renew(const struct credentials *cs, const struct config_credential *o
     if (now == NULL || now->frozen || !credential_is_usable(now, from))
         return NULL;
     for (unsigned i = 0; i < PASSWORDS; i++)
-        if (proves(proof, credential_password_hash(now, i)) || proves(proof, key_hash(now, i)))
+        if (proves(proof, credential_password_hash(now, i)) || proves(proof, key_hash(now, i)) ||
+            proves(proof, credential_scram_text(now, i)))
             return now;
     return NULL;
 }

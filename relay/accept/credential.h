@@ -10,6 +10,7 @@
 #ifndef STAGEPOST_ACCEPT_CREDENTIAL_H
 #define STAGEPOST_ACCEPT_CREDENTIAL_H
 
+#include "relay/accept/scram.h"
 #include "relay/sys/base/slice.h"
 #include "relay/sys/config/config.h"
 #include "relay/sys/net/loop.h"
@@ -51,6 +52,29 @@ struct credential_check_op {
 void credential_check_start(struct credential_check_op *op, struct credentials *cs,
                             struct slice user, struct slice password);
 void credential_check_cancel(struct credential_check_op *op);
+
+/* SCRAM-SHA-256 and -PLUS (scram.h): one exchange. Of somebody who is not known, or
+ * has no keys for it, it goes on like one with a wrong password, with a salt that is
+ * always the same for this name. */
+struct credential_scram {
+    struct credentials *cs;
+    struct scram *exchange;
+    struct buf last; /* what the server ends with, once the check was OK */
+};
+/* Whether anybody could succeed with it. Clients take the strongest mechanism that
+ * they see, and fail with it where only a hash of the password is stored. */
+bool credentials_offer_scram(const struct credentials *cs);
+/* binding: of the connection, NULL: none. plus: the client chose -PLUS. */
+void credential_scram_init(struct credential_scram *x, struct credentials *cs,
+                           const struct stream_binding *binding, bool plus);
+void credential_scram_fini(struct credential_scram *x); /* zeroed is fine, twice too */
+/* The client's first message; the answer to it is appended when SCRAM_GO_ON. */
+enum scram_outcome credential_scram_first(struct credential_scram *x, struct slice message,
+                                          struct buf *answer);
+/* As credential_check_start(), with the client's last message, copied, instead of a
+ * password. x stays in place until done. */
+void credential_check_scram_start(struct credential_check_op *op, struct credential_scram *x,
+                                  struct slice message);
 
 /* What an earlier answer is in the configuration in force; NULL: it was removed,
  * has expired, or the secret that was shown is none of its any more. */

@@ -1,8 +1,8 @@
 /*
  * Happy path: the queue is asked whether client and account have failed too
  * often; the user is looked up; when the password was right some minutes ago, or
- * is an API key, the answer is ready on the next turn; else crypt_r() runs on the
- * work pool and a right answer is remembered.
+ * is an API key, or this is the proof of a SCRAM exchange, the answer is ready on the
+ * next turn; else crypt_r() runs on the work pool and a right answer is remembered.
  *
  * Ways it ends: OK, WRONG (a known or an unknown user: as many hashes were
  * computed for both), WAIT (nothing was computed: a right password is not told
@@ -45,6 +45,7 @@ struct credential_check_state {
     char *password;                             /* NUL-terminated */
     size_t password_bytes, secret_bytes;
     struct crypt_data *crypt;
+    struct credential_scram *scram; /* not NULL: `password` is its last message */
     struct queue_guard_op guard;
     char network[64];
     unsigned wait_s;
@@ -295,9 +296,22 @@ is_key(struct credential_check_state *st, struct slice key)
     return true;
 }
 
+/* Some hashes of short texts: no work for the pool, nothing to remember. */
+static void
+judge_scram(struct credential_check_state *st)
+{
+    st->proven = credential_scram_judge(st->cs, st->credential, st->scram,
+                                        slice_from(st->password, st->password_bytes));
+    tell_soon(st, st->proven != NULL ? CREDENTIAL_OK : CREDENTIAL_WRONG);
+}
+
 static void
 begin(struct credential_check_state *st)
 {
+    if (st->scram != NULL) {
+        judge_scram(st);
+        return;
+    }
     struct slice password = slice_from(st->password, st->password_bytes);
     bool has_nul = slice_find(password, '\0') < password.n;
     choose_settings(st, has_nul);
@@ -365,15 +379,16 @@ ask_guard(struct credential_check_state *st)
     queue_guard_start(&st->guard, st->cs->queue);
 }
 
-void
-credential_check_start(struct credential_check_op *op, struct credentials *cs, struct slice user,
-                       struct slice password)
+static void
+check_start(struct credential_check_op *op, struct credentials *cs, struct slice user,
+            struct slice secret, struct credential_scram *scram)
 {
     struct credential_check_state *st = calloc(1, sizeof *st);
     BUG_ON(st == NULL);
     cs->checks++;
     st->cs = cs;
     st->op = op;
+    st->scram = scram;
     op->state = st;
     op->credential = NULL;
     deferred_init(&st->soon, cs->loop, on_soon);
@@ -382,12 +397,26 @@ credential_check_start(struct credential_check_op *op, struct credentials *cs, s
     st->has_from = op->from != NULL;
     if (st->has_from)
         st->from = *op->from;
-    keep(st, user, password);
+    keep(st, user, secret);
     st->credential = credential_by_user(cs, user);
     if (cs->queue != NULL && st->has_from && st->from.kind != NET_UNIX)
         ask_guard(st);
     else
         begin(st);
+}
+
+void
+credential_check_start(struct credential_check_op *op, struct credentials *cs, struct slice user,
+                       struct slice password)
+{
+    check_start(op, cs, user, password, NULL);
+}
+
+void
+credential_check_scram_start(struct credential_check_op *op, struct credential_scram *x,
+                             struct slice message)
+{
+    check_start(op, x->cs, scram_user(x->exchange), message, x);
 }
 
 void

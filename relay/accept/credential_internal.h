@@ -16,7 +16,8 @@ struct verified {
 struct credentials {
     struct loop *loop;
     const struct config *config;
-    uint8_t mac_key[32]; /* of this process, never stored */
+    uint8_t mac_key[32];  /* of this process, never stored */
+    uint8_t salt_key[32]; /* credential_scram.c */
     struct verified verified[CREDENTIAL_CACHE_SLOTS];
     struct queue *queue;       /* NULL: failures are not counted */
     const struct config *held; /* of the registry; NULL: none were read */
@@ -36,11 +37,20 @@ enum { PASSWORDS = 2 }; /* live at once */
 
 /* "" for one that is not there. */
 const char *credential_password_hash(const struct config_credential *cr, unsigned i);
+const char *credential_scram_text(const struct config_credential *cr, unsigned i);
 /* Whether it may be used at all, by whoever has its secret. */
 bool credential_is_usable(const struct config_credential *cr, const struct net_address *from);
 /* The credential whose API key this is, usable or not, and which one of its keys. */
 const struct config_credential *credential_find_key(const struct credentials *cs, struct slice key,
                                                     const char **stored);
 struct credential_proof credential_proof_of(const char *stored);
+
+/* credential_scram.c: from now on false salts follow from the dataset, which all
+ * workers have in common and no stranger knows. "" changes nothing. */
+void credential_scram_use_dataset(struct credentials *cs, struct slice dataset);
+/* Judges the client's last message by the keys of this credential (NULL: of nobody).
+ * The stored text of the right one; NULL: wrong. */
+const char *credential_scram_judge(const struct credentials *cs, const struct config_credential *cr,
+                                   struct credential_scram *x, struct slice final);
 
 #endif

@@ -1,7 +1,8 @@
 /*
  * Happy path: a timer asks for the generation; when it is another one all records
  * come, and become a struct config of their own, whose generation sessions and
- * requests hold like that of the file.
+ * requests hold like that of the file. Who waits for an answer gets that of the
+ * next question: the one under way may have been asked too early.
  *
  * Ways it ends: Redis is away: what is known stays in force. A record that cannot
  * be read is left out and logged; the others are taken.
@@ -27,6 +28,8 @@ struct credential_registry {
     bool reading, again, closed;
     int64_t generation; /* -1: none was read yet */
     json_t *coming;     /* records of the answer */
+    struct list asked;  /* waiting for the question under way */
+    struct list to_ask; /* for the one after it */
 };
 
 /* ---- one record ------------------------------------------------------------- */
@@ -131,22 +134,39 @@ ask(struct credential_registry *r)
 {
     r->reading = true;
     r->again = false;
+    for (struct list_node *n; (n = list_pop(&r->to_ask)) != NULL;)
+        list_push(&r->asked, n);
     r->read.kind = CREDENTIAL_KIND;
     r->read.known = r->generation;
     queue_registry_read_start(&r->read, r->queue);
 }
 
 static void
+tell(struct list *waiting, bool is_fresh)
+{
+    for (struct list_node *n; (n = list_pop(waiting)) != NULL;) {
+        struct credentials_refresh_op *op = container_of(n, struct credentials_refresh_op, waiting);
+        op->is_fresh = is_fresh;
+        op->done(op);
+    }
+}
+
+static void
 on_read(struct queue_registry_read_op *op)
 {
     struct credential_registry *r = container_of(op, struct credential_registry, read);
-    r->reading = false;
     if (r->closed) {
+        tell(&r->asked, false);
         registry_free(r);
         return;
     }
-    if (op->err.code == ERR_NONE && op->generation != r->generation)
+    if (op->err.code == ERR_NONE && op->generation != r->generation) {
+        credential_scram_use_dataset(r->cs, slice_str(op->dataset));
         take_over(r);
+    }
+    tell(&r->asked,
+         op->err.code == ERR_NONE); /* still reading: who asks again waits for the next */
+    r->reading = false;
     if (r->again)
         ask(r);
     else
@@ -170,6 +190,14 @@ credentials_refresh(struct credentials *cs)
         timer_start(&r->poll, 0);
 }
 
+void
+credentials_refresh_start(struct credentials_refresh_op *op, struct credentials *cs)
+{
+    list_node_init(&op->waiting);
+    list_push(&cs->registry->to_ask, &op->waiting);
+    credentials_refresh(cs);
+}
+
 struct credential_registry *
 credential_registry_new(struct credentials *cs, struct queue *q)
 {
@@ -178,6 +206,8 @@ credential_registry_new(struct credentials *cs, struct queue *q)
     *r = (struct credential_registry){.cs = cs, .queue = q, .generation = -1};
     r->read.done = on_read;
     r->read.each = on_each;
+    list_init(&r->asked);
+    list_init(&r->to_ask);
     timer_init(&r->poll, cs->loop, on_poll);
     timer_start(&r->poll, 0);
     return r;
@@ -190,6 +220,7 @@ credential_registry_close(struct credential_registry *r)
         return;
     timer_cancel(&r->poll);
     r->closed = true;
+    tell(&r->to_ask, false);
     if (r->reading)
         queue_registry_read_cancel(&r->read);
     else

@@ -8,6 +8,7 @@
 #define STAGEPOST_ACCEPT_CREDENTIAL_REGISTRY_H
 
 #include "relay/accept/credential.h"
+#include "relay/sys/base/list.h"
 
 #define CREDENTIAL_KIND "credential" /* in the registry */
 
@@ -18,6 +19,15 @@ bool credential_record(const struct credentials *cs, struct slice user, char **t
 char *credential_record_text(const struct config_credential *cr);
 /* Asks now, after a change of one's own. */
 void credentials_refresh(struct credentials *cs);
+
+/* The same, and waits for the answer: what another worker changed before the start
+ * is known when done comes. It always comes; there is no cancel. */
+struct credentials_refresh_op {
+    void (*done)(struct credentials_refresh_op *op);
+    bool is_fresh; /* out; false: Redis is away, and what was known is what there is */
+    struct list_node waiting;
+};
+void credentials_refresh_start(struct credentials_refresh_op *op, struct credentials *cs);
 
 /* All there are: those of the file first. NULL at the end. */
 const struct config_credential *credential_at(const struct credentials *cs, unsigned i);

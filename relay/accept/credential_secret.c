@@ -8,6 +8,7 @@
 #include <openssl/crypto.h>
 #include <openssl/sha.h>
 
+#include "relay/accept/scram.h"
 #include "relay/sys/base/bug.h"
 #include "relay/sys/base/id.h"
 
@@ -49,12 +50,23 @@ hash_password(struct credential_secret *s)
     free(data);
 }
 
+static void
+make_scram(struct credential_secret *s, const char *like)
+{
+    struct scram_key other, key;
+    bool has_other = scram_key_parse(slice_str(like), &other);
+    BUG_ON(!scram_key_make(slice_str(s->password), has_other ? &other : NULL, &key));
+    scram_key_format(&key, s->scram);
+    OPENSSL_cleanse(&key, sizeof key);
+}
+
 void
-credential_secret_make(struct credential_secret *s)
+credential_secret_make(struct credential_secret *s, const char *like)
 {
     uint8_t bytes[KEY_BYTES], digest[SHA256_DIGEST_LENGTH];
     make_password(s->password);
     hash_password(s);
+    make_scram(s, like);
     random_bytes(bytes, sizeof bytes);
     memcpy(s->key, "sp_", 3);
     add_hex(bytes, sizeof bytes, s->key + 3);

@@ -330,7 +330,7 @@ add_missing(struct work *w)
 {
     if (!has_date(w)) {
         char date[DATE_TEXT_BYTES + 1];
-        date_format(w->in->now_unix_ms, date);
+        date_format(w->in->date_unix_ms > 0 ? w->in->date_unix_ms : w->in->now_unix_ms, date);
         buf_addf(&w->head, "Date: %s\r\n", date);
     }
     if (w->keep_message_id)

@@ -21,6 +21,7 @@ struct prepare_input {
     struct blob *message;     /* borrowed; header section, empty line, body; CRLF lines */
     struct msg_id id;         /* stands in Received, and in a Message-ID of ours */
     int64_t now_unix_ms;      /* schedule clock */
+    int64_t date_unix_ms;     /* for a Date of ours; 0: now */
     const char *hostname;     /* ours, `by` */
     const char *protocol;     /* RFC 3848, `with` */
     struct slice client_name; /* EHLO argument; empty: none */

@@ -131,6 +131,20 @@ log_refused(const struct submit_state *st)
         LF_U("to", op->recipient_count), LF_STR("text", op->text));
 }
 
+/* The rows of the metric stand in the order of the results. */
+_Static_assert((int)METRIC_REJECTED_SMTP_UNKNOWN - (int)METRIC_REJECTED_SMTP_SENDER ==
+                       (int)SUBMIT_UNKNOWN - (int)SUBMIT_SENDER &&
+                   (int)METRIC_REJECTED_HTTP_UNKNOWN - (int)METRIC_REJECTED_HTTP_SENDER ==
+                       (int)SUBMIT_UNKNOWN - (int)SUBMIT_SENDER,
+               "a row for each refusal");
+
+static enum metric
+refusal_metric(const struct submit_state *st)
+{
+    int first = over_http(st) ? METRIC_REJECTED_HTTP_SENDER : METRIC_REJECTED_SMTP_SENDER;
+    return (enum metric)(first + (int)st->op->result - (int)SUBMIT_SENDER);
+}
+
 static void
 count_result(const struct submit_state *st)
 {
@@ -142,7 +156,7 @@ count_result(const struct submit_state *st)
         metrics_add(METRIC_REPLAYED, 1);
         break;
     default:
-        metrics_add(over_http(st) ? METRIC_REJECTED_HTTP : METRIC_REJECTED_SMTP, 1);
+        metrics_add(refusal_metric(st), 1);
         break;
     }
 }
@@ -233,6 +247,22 @@ record_options(struct submit_state *st, const struct rcpt_options *options, stru
     return ok;
 }
 
+/* When the first attempt is due. */
+static int64_t
+first_due(const struct submit_state *st)
+{
+    int64_t at = st->op->envelope.send_at_unix_ms;
+    return at > st->now_unix_ms ? at : st->now_unix_ms;
+}
+
+static int64_t
+expiry(const struct submit_state *st)
+{
+    int64_t most = first_due(st) + (int64_t)st->door->config->retry.expire_ms;
+    int64_t wanted = st->op->expires_unix_ms;
+    return wanted > 0 && wanted < most ? wanted : most;
+}
+
 static bool
 fill_target(struct submit_state *st, const struct submit_recipient *r, struct queue_target *t)
 {
@@ -257,13 +287,13 @@ fill_deliveries(struct submit_state *st, struct submit_recipient **sorted)
             d = &m->deliveries[m->delivery_count++];
             d->index = m->delivery_count - 1;
             d->next_hop = sorted[i]->domain;
-            d->expires_unix_ms = st->now_unix_ms + (int64_t)st->door->config->retry.expire_ms;
+            d->expires_unix_ms = expiry(st);
             d->targets = &targets[i];
         }
         if (!fill_target(st, sorted[i], &d->targets[d->target_count++]))
             return false;
         if (!sorted[i]->suppressed)
-            d->due_unix_ms = st->now_unix_ms;
+            d->due_unix_ms = first_due(st);
     }
     return true;
 }
@@ -314,6 +344,12 @@ record_envelope(struct submit_state *st)
 }
 
 static bool
+is_bulk(const struct submit_state *st)
+{
+    return st->op->credential->klass == CONFIG_BULK || st->op->klass == SUBMIT_CLASS_BULK;
+}
+
+static bool
 fill_message(struct submit_state *st)
 {
     const struct config_credential *cr = st->op->credential;
@@ -321,7 +357,7 @@ fill_message(struct submit_state *st)
         .id = st->id,
         .tenant = slice_str(cr->tenant),
         .submitter = slice_str(cr->user),
-        .klass = cr->klass == CONFIG_BULK ? QUEUE_BULK : QUEUE_TRANSACTIONAL,
+        .klass = is_bulk(st) ? QUEUE_BULK : QUEUE_TRANSACTIONAL,
         .created_unix_ms = st->now_unix_ms,
         .size_bytes = content_bytes(&st->prepared.content),
     };
@@ -659,6 +695,7 @@ prepare(struct submit_state *st)
         .message = op->message,
         .id = st->id,
         .now_unix_ms = st->now_unix_ms,
+        .date_unix_ms = first_due(st),
         .hostname = st->door->config->hostname,
         .protocol = op->protocol,
         .client_name = op->client_name,
@@ -744,6 +781,10 @@ check(struct submit_state *st)
     struct slice culprit;
     if (!room_is_there(st))
         return;
+    if (cr->klass == CONFIG_BULK && st->op->klass == SUBMIT_CLASS_TRANSACTIONAL) {
+        finish(st, SUBMIT_CONTENT, "this credential may send bulk mail only");
+        return;
+    }
     if (cr->frozen) {
         finish(st, SUBMIT_FROZEN, "the credential is frozen");
         return;

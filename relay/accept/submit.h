@@ -60,15 +60,23 @@ struct submit_op {
     /* In, borrowed until done. */
     const struct config_credential *credential;
     enum submit_source { SUBMIT_SMTP, SUBMIT_HTTP } source;
-    struct envelope envelope;    /* reverse_path, envid, ret, smtputf8 are the caller's;
+    struct envelope envelope;    /* reverse_path, envid, ret, smtputf8, send_at, tags and
+                                    metadata are the caller's;
                                     the rest is filled here from the message */
     struct slice reverse_domain; /* of the reverse-path, lower-case A-labels */
     struct submit_recipient *recipients;
-    unsigned recipient_count;     /* at least 1, no address twice */
-    struct blob *message;         /* header section, empty line, body; CRLF lines only */
-    struct slice client_name;     /* EHLO argument; empty over HTTP */
-    struct slice client_address;  /* IP text */
-    const char *protocol;         /* RFC 3848: "ESMTPSA", "ESMTPA", ... or "HTTP" */
+    unsigned recipient_count;    /* at least 1, no address twice */
+    struct blob *message;        /* header section, empty line, body; CRLF lines only */
+    struct slice client_name;    /* EHLO argument; empty over HTTP */
+    struct slice client_address; /* IP text */
+    const char *protocol;        /* RFC 3848: "ESMTPSA", "ESMTPA", ... or "HTTP" */
+    int64_t expires_unix_ms;     /* given up then; 0, or later than configured: as configured */
+    /* As what it is sent; bulk mail cannot become anything else (SUBMIT_CONTENT). */
+    enum submit_class {
+        SUBMIT_CLASS_OF_CREDENTIAL,
+        SUBMIT_CLASS_TRANSACTIONAL,
+        SUBMIT_CLASS_BULK,
+    } klass;
     struct slice idempotency_key; /* HTTP's header; over SMTP the message's field counts */
     /* What must be equal in a replay: SHA-256 over the request. The SMTP side
      * leaves it to the door (digest of envelope and message). */

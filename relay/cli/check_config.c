@@ -8,6 +8,7 @@
 #include <openssl/sha.h>
 
 #include "dkim/keys.h"
+#include "relay/accept/scram.h"
 #include "relay/cli/manual.h"
 #include "relay/sys/base/bug.h"
 #include "relay/sys/net/tls.h"
@@ -53,6 +54,23 @@ hash_is_of(const char *hash, const char *password)
 }
 
 static bool
+scram_is_of(const char *text, const char *password)
+{
+    struct scram_key key, made;
+    return scram_key_parse(slice_str(text), &key) &&
+           scram_key_make(slice_str(password), &key, &made) &&
+           memcmp(made.stored, key.stored, sizeof key.stored) == 0;
+}
+
+/* One of its passwords, in any of the forms that are stored. */
+static bool
+has_password(const struct config_credential *c, const char *password)
+{
+    return hash_is_of(c->password_hash, password) || hash_is_of(c->other_password_hash, password) ||
+           scram_is_of(c->scram, password) || scram_is_of(c->other_scram, password);
+}
+
+static bool
 key_hash_is_of(const char *hash, const char *key)
 {
     unsigned char digest[SHA256_DIGEST_LENGTH];
@@ -74,8 +92,7 @@ refuse_development_credential(struct config_file *f, unsigned i)
         snprintf(where, sizeof where, "credentials[%u]", i);
         if (key_hash_is_of(c->key_sha256, KNOWN[k]) ||
             key_hash_is_of(c->other_key_sha256, KNOWN[k]) ||
-            (strcmp(c->user, KNOWN[k]) == 0 && (hash_is_of(c->password_hash, KNOWN[k]) ||
-                                                hash_is_of(c->other_password_hash, KNOWN[k]))))
+            (strcmp(c->user, KNOWN[k]) == 0 && has_password(c, KNOWN[k])))
             config_file_complain(f, CONFIG_ERROR, where, "a credential of development mode");
     }
 }

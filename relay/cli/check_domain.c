@@ -280,7 +280,7 @@ static void
 ask_keys(struct domain_check *d, const struct config *c)
 {
     struct domain_facts *f = &d->facts;
-    char name[2u * ADDRESS_DOMAIN_MAX + sizeof "._domainkey."];
+    char name[(size_t)2 * ADDRESS_DOMAIN_MAX + sizeof "._domainkey."];
     for (unsigned i = 0; i < c->dkim_key_count && f->key_count < KEYS_PER_DOMAIN_MAX; i++) {
         const struct config_dkim_key *key = &c->dkim_keys[i];
         if (strcmp(key->domain, f->domain) != 0)

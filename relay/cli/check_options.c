@@ -6,6 +6,7 @@
 
 #include "dkim/spf_record.h"
 #include "relay/cli/check_config.h"
+#include "relay/cli/zone.h"
 #include "relay/sys/net/stream.h"
 
 static const char USAGE[] =
@@ -54,20 +55,11 @@ ip_option(struct check_options *o, const char *value)
     return 0;
 }
 
-/* U-labels become A-labels; a domain that can send has at least two labels. */
 static int
 domain_argument(struct check_options *o, const char *value)
 {
-    struct buf b;
-    struct slice text = slice_str(value);
-    if (text.n > 0 && text.p[text.n - 1] == '.')
-        text.n--;
-    buf_init(&b, sizeof o->domain - 1);
-    bool ok = domain_add_canonical(text, &b) &&
-              slice_to_cstr(buf_slice(&b), o->domain, sizeof o->domain) &&
-              domain_is_ldh(buf_slice(&b)) && strchr(o->domain, '.') != NULL;
-    buf_fini(&b);
-    return ok ? 0 : complain("NAME", value, "a domain name is wanted");
+    return zone_read_domain(value, o->domain) ? 0
+                                              : complain("NAME", value, "a domain name is wanted");
 }
 
 static int

@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "relay/cli/zone.h"
 #include "relay/sys/base/bug.h"
 #include "relay/sys/base/log.h"
 #include "relay/wire/text.h"
@@ -11,7 +12,6 @@
 enum {
     FINDINGS_MAX = 4 * CHECK_DOMAIN_IPS_MAX + 40,
     PUBLISH_MAX = 2 + KEYS_PER_DOMAIN_MAX,
-    TXT_STRING_MAX = 255,
 };
 
 struct finding {
@@ -25,7 +25,7 @@ struct report {
     struct finding findings[FINDINGS_MAX];
     unsigned count;
     struct {
-        char name[2 * ADDRESS_DOMAIN_MAX + sizeof "._domainkey."];
+        char name[(size_t)2 * ADDRESS_DOMAIN_MAX + sizeof "._domainkey."];
         char value[SPF_RECORD_MAX + 64 * CHECK_DOMAIN_IPS_MAX];
     } publish[PUBLISH_MAX];
     unsigned publish_count;
@@ -79,7 +79,8 @@ judge_address(struct report *r, const char *ip, const struct spf_verdict *v)
     else
         add(r, FINDING_MEND, "SPF", "%s from %s: %s", name, ip, because(v));
     if (v->unsure)
-        add(r, FINDING_NOTE, "SPF", "DNS did not say what the address is called, which the record asks for");
+        add(r, FINDING_NOTE, "SPF",
+            "DNS did not say what the address is called, which the record asks for");
 }
 
 static void
@@ -129,7 +130,7 @@ propose_spf(struct report *r)
     if (!lacking || f->spf_count > 1)
         return;
     struct buf terms;
-    buf_init(&terms, 64 * CHECK_DOMAIN_IPS_MAX);
+    buf_init(&terms, (size_t)64 * CHECK_DOMAIN_IPS_MAX);
     add_terms(f, &terms);
     if (f->spf_count == 0)
         publish(r, "", "v=spf1%.*s -all", SLICE_FMT(buf_slice(&terms)));
@@ -406,25 +407,6 @@ verdict_name(enum finding_level worst)
     return level_name(worst == FINDING_NOTE ? FINDING_GOOD : worst);
 }
 
-/* As in a zone file: strings of at most 255 bytes. */
-static void
-add_zone_line(struct buf *out, const char *name, const char *value)
-{
-    struct slice rest = slice_str(value);
-    buf_addf(out, "  %s. TXT", name);
-    while (rest.n > 0) {
-        struct slice piece = slice_cut(&rest, rest.n < TXT_STRING_MAX ? rest.n : TXT_STRING_MAX);
-        buf_add_str(out, " \"");
-        for (size_t i = 0; i < piece.n; i++) {
-            if (piece.p[i] == '"' || piece.p[i] == '\\')
-                buf_add_char(out, '\\');
-            buf_add_char(out, piece.p[i]);
-        }
-        buf_add_char(out, '"');
-    }
-    buf_add_char(out, '\n');
-}
-
 enum finding_level
 check_report_text(const struct domain_facts *f, struct buf *out)
 {
@@ -439,7 +421,7 @@ check_report_text(const struct domain_facts *f, struct buf *out)
     if (r.publish_count > 0)
         buf_add_str(out, "To publish in DNS, in place of what is there under that name:\n");
     for (unsigned i = 0; i < r.publish_count; i++)
-        add_zone_line(out, r.publish[i].name, r.publish[i].value);
+        zone_add_txt(out, r.publish[i].name, r.publish[i].value);
     BUG_ON(out->overflowed);
     return worst;
 }

@@ -10,6 +10,8 @@
 #include "relay/cli/check_relay.h"
 #include "relay/cli/credential.h"
 #include "relay/cli/dev.h"
+#include "relay/cli/domain_keys.h"
+#include "relay/cli/lint.h"
 #include "relay/cli/msg.h"
 #include "relay/cli/queue.h"
 #include "relay/cli/send.h"
@@ -32,12 +34,17 @@ static const struct command COMMANDS[] = {
     {"serve", "[-c FILE]", "the gateway", serve_main},
     {"check", "config|domain|relay", "is the file right, would a domain be believed, does it work",
      check_any},
+    {"lint", "[-c FILE] [--as USER] [--bulk] FILE", "what receivers will say of a message",
+     lint_main},
+    {"dkim", "new DOMAIN SELECTOR [--dir DIR]", "makes DKIM keys, prints the records to publish",
+     domain_keys_main},
     {"msg", "ID [explain|raw|retry|cancel|hold|release]", "what became of a message", msg_main},
     {"queue", "[summary|ls|shape]", "what waits, for whom, and why", queue_main},
     {"suppress", "ls|add|rm", "addresses that get no mail", suppress_main},
-    {"credential", "ls|add|rotate|freeze|unfreeze|rm", "who may hand in mail", credential_main},
     {"backup", "DIR", "copies the queue, while it runs", backup_main},
     {"restore", "DIR --state DIR", "puts a copy of the queue back", restore_main},
+    {"credential", "ls|add|rotate|freeze|unfreeze|rm|scram", "who may hand in mail",
+     credential_main},
     {"send", "--from A --to B [--subject S] [FILE]", "hands a message in", send_main},
     {"sendmail", "[-t] [-i] [RECIPIENT]...", "takes a message as sendmail(8) does", sendmail_main},
 };

@@ -6,6 +6,7 @@
 
 #include "relay/cli/check_config.h"
 #include "relay/cli/cli.h"
+#include "relay/cli/scram_key_print.h"
 #include "relay/sys/base/bug.h"
 #include "relay/sys/base/limits.h"
 
@@ -17,6 +18,10 @@ static const char USAGE[] =
     "       stagepost credential freeze USER          nothing more is taken, what waits is held\n"
     "       stagepost credential unfreeze USER\n"
     "       stagepost credential rm USER\n"
+    "       stagepost credential scram [--like KEY]   prints what the configuration file keeps "
+    "for\n"
+    "                                      SCRAM-SHA-256 of a password, read from standard input;\n"
+    "                                      --like: beside this one, while it replaces the other\n"
     "  --class C      transactional (default) or bulk\n"
     "  --network N    from where it may be used, --recipient R to whom: each may be repeated\n"
     "  --rate R       such as 100/m; --daily N, --new-recipients N, --expires "
@@ -25,7 +30,7 @@ static const char USAGE[] =
 struct credential {
     struct cli cli;
     json_t *fields; /* of a new one */
-    const char *user;
+    const char *user, *like;
 };
 
 static int
@@ -134,8 +139,10 @@ run(struct credential *c, int argc, char **argv)
     bool is_list = argc == 1 && strcmp(argv[0], "ls") == 0, known = is_list;
     for (size_t i = 0; argc > 0 && i < ARRAY_LEN(VERBS); i++)
         known |= strcmp(VERBS[i], argv[0]) == 0;
+    if (argc == 1 && strcmp(argv[0], "scram") == 0)
+        return scram_key_print(c->like);
     if (!known)
-        return cli_usage(&c->cli, "ls, add, rotate, freeze, unfreeze or rm is needed");
+        return cli_usage(&c->cli, "ls, add, rotate, freeze, unfreeze, rm or scram is needed");
     if (!is_list && argc != 2)
         return cli_usage(&c->cli, "%s takes one user", argv[0]);
     int code = cli_open(&c->cli);
@@ -146,7 +153,18 @@ run(struct credential *c, int argc, char **argv)
 }
 
 /* An option of `add`, as a member of the request. */
-enum { O_SENDER = 1, O_NETWORK, O_RECIPIENT, O_CLASS, O_RATE, O_EXPIRES, O_DAILY, O_NEW, O_END };
+enum {
+    O_SENDER = 1,
+    O_NETWORK,
+    O_RECIPIENT,
+    O_CLASS,
+    O_RATE,
+    O_EXPIRES,
+    O_DAILY,
+    O_NEW,
+    O_END,
+    O_LIKE
+};
 
 static bool
 take_field(json_t *fields, int id, const char *value)
@@ -182,12 +200,16 @@ credential_main(int argc, char **argv)
                                             {"expires", required_argument, NULL, O_EXPIRES},
                                             {"daily", required_argument, NULL, O_DAILY},
                                             {"new-recipients", required_argument, NULL, O_NEW},
+                                            {"like", required_argument, NULL, O_LIKE},
                                             CLI_OPTIONS};
     struct credential c = {.cli = {.name = "credential", .usage = USAGE}, .fields = json_object()};
     int id, code = EX_OK;
     bool go_on = true;
     while (go_on && (id = getopt_long(argc, argv, CLI_SHORT, OPTIONS, NULL)) != -1)
-        go_on = take_field(c.fields, id, optarg) || cli_option(&c.cli, id, optarg, &code);
+        if (id == O_LIKE)
+            c.like = optarg;
+        else
+            go_on = take_field(c.fields, id, optarg) || cli_option(&c.cli, id, optarg, &code);
     if (go_on)
         code = run(&c, argc - optind, argv + optind);
     json_decref(c.fields);

@@ -12,6 +12,7 @@
 #include <openssl/sha.h>
 
 #include "dkim/keys.h"
+#include "relay/accept/scram.h"
 #include "relay/cli/devcert.h"
 #include "relay/sys/base/bug.h"
 #include "relay/sys/base/limits.h"
@@ -39,7 +40,8 @@ struct dev {
     struct statedir dir;
     struct sockets sockets;
     struct devcert cert;
-    char hash[2][CRYPT_OUTPUT_SIZE], key_sha256[2][2 * SHA256_DIGEST_LENGTH + 1];
+    char hash[2][CRYPT_OUTPUT_SIZE], scram[2][SCRAM_KEY_TEXT_MAX],
+        key_sha256[2][2 * SHA256_DIGEST_LENGTH + 1];
     char key_record[2][KEY_RECORD_MAX];
     char key_path[2][256], redis[256], forward[80];
     const char *signer_paths[SIGNERS_MAX_HERE];
@@ -187,12 +189,16 @@ make_credential(struct dev *d, unsigned i, const char *name, struct err *err)
     if (hash == NULL || hash[0] == '*')
         return err_set(err, ERR_IO, "yescrypt failed");
     snprintf(d->hash[i], sizeof d->hash[i], "%s", hash);
+    struct scram_key key;
+    BUG_ON(!scram_key_make(slice_str(name), NULL, &key));
+    scram_key_format(&key, d->scram[i]);
     SHA256((const unsigned char *)name, strlen(name), digest);
     for (size_t k = 0; k < SHA256_DIGEST_LENGTH; k++)
         snprintf(d->key_sha256[i] + 2 * k, 3, "%02x", digest[k]);
     d->credentials[i] = (struct config_credential){
         .user = name,
         .password_hash = d->hash[i],
+        .scram = d->scram[i],
         .key_sha256 = d->key_sha256[i],
         .tenant = name,
         .klass = CONFIG_TRANSACTIONAL,

@@ -108,11 +108,38 @@ check_invariant(const struct client *c)
     BUG_ON((s == CLIENT_CONNECTING || s == CLIENT_CLOSED) != (c->stream == NULL));
 }
 
+/* The part of an attempt that a state belongs to; HISTOGRAM_COUNT: none. */
+static enum metric_histogram
+stage_of(unsigned state)
+{
+    if (state == CLIENT_CONNECTING)
+        return HISTOGRAM_STAGE_CONNECT;
+    if (state >= CLIENT_GREETING && state <= CLIENT_STARTTLS)
+        return HISTOGRAM_STAGE_GREETING;
+    if (state == CLIENT_HANDSHAKE || state == CLIENT_EHLO_TLS)
+        return HISTOGRAM_STAGE_TLS;
+    if (state >= CLIENT_MAIL && state <= CLIENT_DATA)
+        return HISTOGRAM_STAGE_MAIL;
+    return state >= CLIENT_BODY && state <= CLIENT_FINAL ? HISTOGRAM_STAGE_DATA : HISTOGRAM_COUNT;
+}
+
+static void
+observe_stage(struct client *c, unsigned from, unsigned to)
+{
+    enum metric_histogram before = stage_of(from);
+    if (before == stage_of(to))
+        return;
+    uint64_t now_us = clock_mono_us();
+    if (before != HISTOGRAM_COUNT)
+        metrics_observe(before, now_us - c->stage_since_us);
+    c->stage_since_us = now_us;
+}
+
 static void
 on_move(struct sm *sm, unsigned from)
 {
     struct client *c = container_of(sm, struct client, sm);
-    (void)from;
+    observe_stage(c, from, sm->state);
     uint64_t limit_ms = sm_row(sm)->timeout_ms;
     if (limit_ms != 0)
         timer_start(&c->timer, clock_scaled_ms(limit_ms));
@@ -390,6 +417,7 @@ client_open(struct client_env *env, const char *mx, const struct net_address *to
     buf_init(&c->out, CLIENT_OUTPUT_MAX);
     list_node_init(&c->node);
     list_push(&env->clients, &c->node);
+    c->stage_since_us = clock_mono_us();
     sm_init(&c->sm, rows, CLIENT_STATES, CLIENT_CONNECTING, on_move);
     if (env->tracer != NULL)
         env->tracer->on_state(env->tracer, CLIENT_CONNECTING);

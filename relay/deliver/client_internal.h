@@ -34,6 +34,7 @@ struct client {
     struct deferred later; /* callbacks of the user come from here only */
     struct connect_op connect;
     bool connect_pending;
+    uint64_t stage_since_us; /* stage_of(sm.state), for metrics */
     struct tls_op tls;
     struct stream *stream; /* NULL: not connected yet, or closed */
     struct stream_user stream_user;

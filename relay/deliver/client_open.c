@@ -4,6 +4,8 @@
  */
 #include "relay/deliver/client_internal.h"
 
+#include <string.h>
+
 #include "relay/sys/base/bug.h"
 #include "relay/sys/base/clock.h"
 #include "relay/sys/base/limits.h"
@@ -91,7 +93,8 @@ on_handshake(struct tls_op *op)
         client_drop(c, &f);
         return;
     }
-    metrics_add(METRIC_MX_TLS, 1);
+    bool newest = strcmp(stream_tls_version(c->stream), "TLSv1.3") == 0;
+    metrics_add(newest ? METRIC_TLS_MX_13 : METRIC_TLS_MX_12, 1);
     c->is_tls = true;
     /* Nothing that was said in clear counts any more (RFC 3207 4.2). */
     enter_hello(c, CLIENT_EHLO_TLS);

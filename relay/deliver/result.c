@@ -77,7 +77,8 @@ delay_notice_at(const struct config *config, const struct envelope *e,
         after_ms = NDR_DELAY_ASKED_MS;
     else if ((options.notify & NOTIFY_GIVEN) != 0 && !rcpt_options_asks_delay(&options))
         after_ms = 0;
-    return after_ms > 0 ? m->created_unix_ms + (int64_t)after_ms : 0;
+    int64_t begun = e->send_at_unix_ms > 0 ? e->send_at_unix_ms : m->created_unix_ms;
+    return after_ms > 0 ? begun + (int64_t)after_ms : 0;
 }
 
 static void

@@ -15,6 +15,7 @@
 #include "relay/sys/base/bug.h"
 #include "relay/sys/base/id.h"
 #include "relay/sys/base/metrics.h"
+#include "relay/sys/base/clock.h"
 
 struct candidate {
     char name[ADDRESS_DOMAIN_MAX + 1];
@@ -33,6 +34,7 @@ struct route_state {
     struct route_op *op;
     const struct route_config *cfg;
     struct loop *loop;
+    uint64_t started_us;
     struct deferred finish; /* for what is known without asking */
     struct route *route;
     char domain[ADDRESS_DOMAIN_MAX + 1];
@@ -152,6 +154,7 @@ finish(struct route_state *s)
     }
     op->route = s->route;
     op->state = NULL;
+    metrics_observe(HISTOGRAM_STAGE_DNS, clock_mono_us() - s->started_us);
     deferred_cancel(&s->finish);
     free(s->candidates);
     free(s);
@@ -508,6 +511,7 @@ route_start(struct route_op *op, struct loop *l, const struct route_config *cfg,
     *op = (struct route_op){.done = done, .state = s};
     BUG_ON(s == NULL);
     s->op = op;
+    s->started_us = clock_mono_us();
     s->cfg = cfg;
     s->loop = l;
     s->route = calloc(1, sizeof(*s->route));

@@ -17,6 +17,7 @@
 #include "relay/sys/base/clock.h"
 #include "relay/sys/base/limits.h"
 #include "relay/sys/base/log.h"
+#include "relay/sys/base/metrics.h"
 
 #define uthash_fatal(msg) bug_abort(__FILE__, __LINE__, msg)
 #include <uthash.h>
@@ -188,7 +189,7 @@ wake_starved(struct sites *s)
 static void
 give_up_connection(struct site *site)
 {
-    site->sites->connections--;
+    metrics_set(GAUGE_CONNECTIONS_MX, --site->sites->connections);
     wake_starved(site->sites);
 }
 
@@ -363,7 +364,7 @@ dial(struct site *site)
     list_node_init(&d->node);
     list_push(&site->dials, &d->node);
     site->dialing++;
-    site->sites->connections++;
+    metrics_set(GAUGE_CONNECTIONS_MX, ++site->sites->connections);
     d->op.done = on_dialed;
     dial_start(&d->op, &site->sites->clients, site->sites->hosts, &site->route);
 }

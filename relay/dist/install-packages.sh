@@ -9,12 +9,17 @@ set -eu
 
 BUILD="gcc make pkg-config libc6-dev libuv1-dev libssl-dev libopendkim-dev libhiredis-dev
 libunbound-dev libjansson-dev libgmime-3.0-dev libcrypt-dev libzstd-dev libhttp-parser-dev
-libidn2-dev libspf2-dev libconfig-dev libseccomp-dev uthash-dev redis-tools"
+libidn2-dev libgsasl-dev libspf2-dev libconfig-dev libseccomp-dev uthash-dev redis-tools"
 TEST="clang libclang-rt-14-dev clang-format clang-tidy libcmocka-dev universal-ctags python3
 python3-pytest python3-pytest-xdist python3-aiosmtpd python3-dkim python3-nacl python3-redis python3-dnspython
 python3-flufl.bounce python3-yaml libsisimai-perl php-cli s-nail
-swaks libmail-dkim-perl libnet-ssleay-perl curl openssl procps git groff mandoc
-dpkg-dev"
+swaks gsasl libmail-dkim-perl libnet-ssleay-perl curl openssl procps git msmtp python3-django libphp-phpmailer
+libmail-java default-jdk-headless ruby ruby-mail testssl.sh groff
+mandoc dpkg-dev"
+
+# A browser for the tests of the console, where the release has it as a package
+# (Ubuntu has not); without it they are skipped.
+TEST_OPTIONAL="chromium"
 
 case "${1:-run}" in
 run) packages=$BUILD ;;
@@ -32,7 +37,8 @@ installed() {
 # Clients from npm, for tests: into build/, with the versions of the lock file.
 npm_clients() {
     root=$(cd "$(dirname "$0")/../.." && pwd)
-    [ ! -d "$root/build/node/node_modules/nodemailer" ] || return 0
+    cmp -s "$root/tests/system/node/package-lock.json" "$root/build/node/package-lock.json" &&
+        [ -d "$root/build/node/node_modules/playwright-core" ] && return 0
     mkdir -p "$root/build/node"
     cp "$root"/tests/system/node/package*.json "$root/build/node/"
     (cd "$root/build/node" && npm ci --no-audit --no-fund --loglevel=error >/dev/null)
@@ -68,7 +74,13 @@ test_servers() {
     unpack_server exim exim4-daemon-light usr/sbin/exim4
     unpack_server python3-spf python3-spf usr/share/doc/python3-spf/rfc7208-tests.yml.gz # its suite
     unpack_server opensmtpd opensmtpd usr/sbin/smtpd
+    unpack_server prometheus prometheus usr/bin/promtool
     command -v systemd-analyze >/dev/null || unpack_server systemd systemd usr/bin/systemd-analyze
+}
+
+# Whether the package lists that are there know it.
+offered() {
+    apt-cache policy "$1" 2>/dev/null | grep -q 'Candidate: [0-9]'
 }
 
 missing=
@@ -78,6 +90,9 @@ done
 if [ "${1:-run}" = test ]; then
     command -v node >/dev/null || missing="$missing nodejs"
     command -v npm >/dev/null || missing="$missing npm"
+    for p in $TEST_OPTIONAL; do
+        installed "$p" || ! offered "$p" || missing="$missing $p"
+    done
 fi
 if [ -z "$missing" ]; then
     [ "${1:-run}" != test ] || { npm_clients; test_servers; }

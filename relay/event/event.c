@@ -8,24 +8,29 @@
 #include "relay/sys/base/clock.h"
 #include "relay/sys/base/log.h"
 #include "relay/sys/base/metrics.h"
+#include "relay/event/provider.h"
+
+enum { AGE_MAX_MS = 1 << 30 }; /* 12 days: above the last bound of the histogram */
 
 static const struct event_kind {
     const char *type; /* in the record */
     const char *log;  /* the log's event */
     enum log_level level;
     enum metric metric; /* METRIC_COUNT: none */
+    bool by_provider;   /* the metric has a row for each */
     bool arrived;       /* counts for the time to delivery */
 } kinds[EVENT_TYPES] = {
     [EVENT_SUCCEEDED] = {"delivery.succeeded", "delivery.delivered", LOG_NOTICE,
-                         METRIC_ATTEMPTS_DELIVERED, true},
+                         METRIC_ATTEMPTS_DELIVERED, true, true},
     [EVENT_DEFERRED] = {"delivery.deferred", "delivery.deferred", LOG_NOTICE,
-                        METRIC_ATTEMPTS_DEFERRED, false},
+                        METRIC_ATTEMPTS_DEFERRED, true, false},
     [EVENT_BOUNCED] = {"delivery.bounced", "delivery.bounced", LOG_NOTICE, METRIC_ATTEMPTS_BOUNCED,
+                       true, false},
+    [EVENT_EXPIRED] = {"delivery.expired", "delivery.expired", LOG_NOTICE, METRIC_EXPIRED, false,
                        false},
-    [EVENT_EXPIRED] = {"delivery.expired", "delivery.expired", LOG_NOTICE, METRIC_EXPIRED, false},
     [EVENT_UNCERTAIN] = {"delivery.uncertain", "delivery.uncertain", LOG_WARN, METRIC_UNCERTAIN,
-                         false},
-    [EVENT_HELD] = {"delivery.held", "delivery.held", LOG_WARN, METRIC_COUNT, false},
+                         false, false},
+    [EVENT_HELD] = {"delivery.held", "delivery.held", LOG_WARN, METRIC_COUNT, false, false},
 };
 
 /* ---- writing ------------------------------------------------------------ */
@@ -145,6 +150,18 @@ report_double_bounce(const json_t *o, struct slice to)
         LF_S("tenant", text_of(o, "tenant")));
 }
 
+static void
+count(const struct event_kind *kind, const json_t *o)
+{
+    int64_t age_ms = number_of(o, "age_ms");
+    int provider = kind->by_provider ? (int)provider_of_mx(text_of(o, "mx")) : 0;
+    if (kind->metric != METRIC_COUNT)
+        metrics_add((enum metric)((int)kind->metric + provider), 1);
+    if (kind->arrived)
+        metrics_observe(HISTOGRAM_TIME_TO_DELIVERY,
+                        1000 * (uint64_t)(age_ms < AGE_MAX_MS ? age_ms : AGE_MAX_MS));
+}
+
 static bool
 report_one(const json_t *o)
 {
@@ -158,10 +175,7 @@ report_one(const json_t *o)
         log_recipient(kind, o, to);
         if (json_is_true(json_object_get(o, "double_bounce")))
             report_double_bounce(o, to);
-        if (kind->metric != METRIC_COUNT)
-            metrics_add(kind->metric, 1);
-        if (kind->arrived)
-            metrics_observe_time_to_delivery((uint64_t)number_of(o, "age_ms"));
+        count(kind, o);
     }
     return true;
 }

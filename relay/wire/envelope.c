@@ -1,7 +1,8 @@
 /*
  * record          = envelope-record / options-record / verdict-record
  * envelope-record = %x45 version flags ret 6text   ; path, envid, From, subject,
- *                                                  ; Message-ID, credential
+ *                   [u64 2text]                    ; Message-ID, credential; with
+ *                                                  ; flag 8: send at, tags, metadata
  * options-record  = %x52 version notify text
  * verdict-record  = %x56 version outcome u16 3u16 u64 3text ; code, enhanced, time;
  *                                                           ; text, phase, mx
@@ -17,7 +18,7 @@
 
 enum { RECORD_VERSION = 1 };
 enum { KIND_ENVELOPE = 'E', KIND_OPTIONS = 'R', KIND_VERDICT = 'V' };
-enum { FLAG_SMTPUTF8 = 1, FLAG_EIGHTBIT = 2, FLAG_NDR = 4, FLAGS_ALL = 7 };
+enum { FLAG_SMTPUTF8 = 1, FLAG_EIGHTBIT = 2, FLAG_NDR = 4, FLAG_WISHES = 8, FLAGS_ALL = 15 };
 enum { NOTIFY_ALL = NOTIFY_GIVEN | NOTIFY_NEVER | NOTIFY_SUCCESS | NOTIFY_FAILURE | NOTIFY_DELAY };
 
 /* ---- writing ------------------------------------------------------------ */
@@ -128,18 +129,32 @@ reader_ok(const struct reader *r)
 
 /* ---- envelope ----------------------------------------------------------- */
 
+static bool
+has_wishes(const struct envelope *e)
+{
+    return e->send_at_unix_ms > 0 || e->tags.n > 0 || e->metadata.n > 0;
+}
+
+static bool
+add_wishes(const struct envelope *e, struct buf *out)
+{
+    return !has_wishes(e) || (add_u64(out, (uint64_t)e->send_at_unix_ms) &&
+                              add_text(out, e->tags) && add_text(out, e->metadata));
+}
+
 bool
 envelope_encode(const struct envelope *e, struct buf *out)
 {
     size_t before = out->len;
     unsigned flags = (e->smtputf8 ? FLAG_SMTPUTF8 : 0u) | (e->eightbit ? FLAG_EIGHTBIT : 0u) |
-                     (e->is_ndr ? FLAG_NDR : 0u);
+                     (e->is_ndr ? FLAG_NDR : 0u) | (has_wishes(e) ? FLAG_WISHES : 0u);
     const struct slice texts[] = {e->reverse_path, e->envid,      e->header_from,
                                   e->subject,      e->message_id, e->credential};
     return finish(out, before,
                   e->subject.n <= ENVELOPE_SUBJECT_MAX && add_u8(out, KIND_ENVELOPE) &&
                       add_u8(out, RECORD_VERSION) && add_u8(out, flags) &&
-                      add_u8(out, (unsigned)e->ret) && add_texts(out, texts, ARRAY_LEN(texts)));
+                      add_u8(out, (unsigned)e->ret) && add_texts(out, texts, ARRAY_LEN(texts)) &&
+                      add_wishes(e, out));
 }
 
 bool
@@ -159,6 +174,14 @@ envelope_decode(struct slice record, struct envelope *out)
     e.subject = get_text(&r, ENVELOPE_SUBJECT_MAX);
     e.message_id = get_text(&r, UINT16_MAX);
     e.credential = get_text(&r, UINT16_MAX);
+    if ((flags & FLAG_WISHES) != 0) {
+        uint64_t at = get_u64(&r);
+        e.send_at_unix_ms = at <= INT64_MAX ? (int64_t)at : 0;
+        e.tags = get_text(&r, UINT16_MAX);
+        e.metadata = get_text(&r, UINT16_MAX);
+        if (at > INT64_MAX || !has_wishes(&e)) /* one spelling only */
+            return false;
+    }
     if (!reader_ok(&r) || (flags & ~(unsigned)FLAGS_ALL) != 0 || ret > RET_HDRS)
         return false;
     *out = e;

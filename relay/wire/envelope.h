@@ -25,6 +25,10 @@ struct envelope {
     struct slice subject;     /* unfolded and cut to 256 bytes, for people */
     struct slice message_id;  /* without brackets */
     struct slice credential;  /* user name that submitted it */
+    /* What the sender wants to find again: JSON, a list and an object, made by us;
+     * empty: none. */
+    struct slice tags, metadata;
+    int64_t send_at_unix_ms; /* not before; 0: at once */
 };
 
 bool envelope_encode(const struct envelope *e, struct buf *out);

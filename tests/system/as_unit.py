@@ -1,6 +1,7 @@
 """Runs a command as a systemd unit would be run, without systemd: as_unit.py UNIT STATE COMMAND...
 
-What of the unit file is carried out: CapabilityBoundingSet, NoNewPrivileges, UMask, SystemCallFilter (with
+What of the unit file is carried out: ExecStartPre (with STATE for /var/lib/stagepost), SupplementaryGroups,
+CapabilityBoundingSet, NoNewPrivileges, UMask, SystemCallFilter (with
 systemd's own lists), RestrictAddressFamilies, MemoryDenyWriteExecute, and ProtectSystem=strict, where
 STATE alone can be written to. Needs root.
 """
@@ -114,13 +115,22 @@ def protect_system(state):
     os.chdir("/")
 
 
+def start_pre(unit, state):
+    os.makedirs(state, mode=0o711, exist_ok=True)
+    for words in unit.get("ExecStartPre", []):
+        words[0] = words[0].removeprefix("+")
+        subprocess.run([w.replace("/var/lib/stagepost", state) for w in words], check=True)
+
+
 def main(unit_path, state, *command):
     unit = settings(unit_path)
+    start_pre(unit, state)
+    groups = ",".join(unit["SupplementaryGroups"][0])
     caps = ",".join("+" + c.removeprefix("CAP_").lower() for c in unit["CapabilityBoundingSet"][0])
     protect_system(state)
     os.umask(int(unit["UMask"][0][0], 8))
     filter_calls(unit)
-    os.execvp("setpriv", ["setpriv", "--no-new-privs", "--inh-caps=-all",
+    os.execvp("setpriv", ["setpriv", "--no-new-privs", "--inh-caps=-all", f"--groups={groups}",
                           f"--bounding-set=-all,{caps}", *command])
 
 

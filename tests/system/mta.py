@@ -53,8 +53,10 @@ class Server:
     name = None
     users = ()  # of its own, (name, uid)
 
-    def __init__(self, domain, cert, key):
-        self.domain, self.port = domain, free_port()
+    def __init__(self, domain, cert, key, network=None):
+        """network: a network.Machine in whose network it runs, at port 25 of `network.mx`."""
+        self.domain, self.network = domain, network
+        self.address, self.port = (network.mx, 25) if network else ("127.0.0.1", free_port())
         self.staged, self.work = tempfile.mkdtemp(), tempfile.mkdtemp()
         self.mail = tempfile.mkdtemp()
         os.chmod(self.staged, 0o755)
@@ -65,7 +67,7 @@ class Server:
         self.configure()
         self.log = open(os.path.join(self.mail, "server.log"), "ab")
         self.process = subprocess.Popen(
-            ["unshare", "--mount", "--pid", "--fork", "--kill-child", "sh", "-c", ENTER, "sh",
+            [*(network.enter_network if network else ()), "unshare", "--mount", "--pid", "--fork", "--kill-child", "sh", "-c", ENTER, "sh",
              os.path.join(ROOT, "build", self.name), self.work, *self.command()],
             env={**os.environ, "STAGED": self.staged, "MAIL": self.mail,
                  "PATH": "/usr/sbin:/usr/bin:/sbin:/bin"},
@@ -74,8 +76,11 @@ class Server:
 
     def greets(self):
         assert self.process.poll() is None, self.said()
+        return self.network.within(self.answer_220) if self.network else self.answer_220()
+
+    def answer_220(self):
         with contextlib.suppress(OSError):
-            with socket.create_connection(("127.0.0.1", self.port), timeout=10) as s:
+            with socket.create_connection((self.address, self.port), timeout=10) as s:
                 return s.recv(512).startswith(b"220")
         return False
 
@@ -130,9 +135,9 @@ class Postfix(Server):
         self.stage("etc/postfix/main.cf", f"""
 compatibility_level = 3.6
 maillog_file = /dev/stdout
-myhostname = mx.{self.domain}
+myhostname = mx.{self.domain.split()[0]}
 mydestination =
-inet_interfaces = 127.0.0.1
+inet_interfaces = {self.address}
 inet_protocols = ipv4
 smtputf8_enable = yes
 message_size_limit = 300000
@@ -150,7 +155,7 @@ smtpd_end_of_data_restrictions =
 """)
         self.stage("etc/postfix/users", "if !/^nobody@/\n/@/ box/\nendif\n")
         self.stage("etc/postfix/access", "/^later@/ 450 4.7.1 come back\n/^never@/ 550 5.7.1 not you\n")
-        services = [f"127.0.0.1:{self.port} inet n - n - - smtpd"]
+        services = [f"{self.address}:{self.port} inet n - n - - smtpd"]
         for line in ("cleanup unix n - n - 0 cleanup", "qmgr unix n - n 300 1 qmgr",
                      "rewrite unix - - n - - trivial-rewrite", "bounce unix - - n - 0 bounce",
                      "defer unix - - n - 0 bounce", "trace unix - - n - 0 bounce",

@@ -1,11 +1,14 @@
 """A thousand messages of every shape, signed on their way through the program, judged by two verifiers that
 others wrote: dkimpy (RSA and Ed25519) and Mail::DKIM (RSA)."""
+import base64
 import os
 import random
 import subprocess
 
+import dkim
 import pytest
-from support import queued_id, wait_until
+import support
+from support import queued_id, smtp_send, wait_until
 
 MESSAGES, SESSIONS = 1000, 10
 HERE = os.path.dirname(os.path.abspath(__file__))
@@ -32,7 +35,7 @@ def fields(rng, n, international):
         lines.append(f"Message-ID:{rng.choice([' ', chr(13) + chr(10) + ' '])}<judged-{n}@example.com>")
     if rng.random() < 0.5:
         lines.append("Date: Mon, 23 Nov 2026 10:00:00 +0000")
-    for _ in range(rng.choice([0, 1, 3, 40])):
+    for _ in range(rng.choice([0, 1, 3, 40, 300])):
         lines.append(f"X-{rng.choice(['Tag', 'tAG', 'a', 'Long-' + 'n' * 50])}:"
                      f"{folded(rng, some_text(rng, 0, 20, True))}{rng.choice(['', ' ', chr(9)])}")
     rng.shuffle(lines)
@@ -135,3 +138,41 @@ def test_mail_dkim_finds_them_good(judged):
     found = subprocess.run(["perl", os.path.join(HERE, "dkim_judge.pl"), port, *files],
                            stdout=subprocess.PIPE, text=True, check=True).stdout.splitlines()
     assert [line.split() for line in found] == [[path, "1"] for path in files]
+
+
+# RFC 8463 A.1, A.2 and A.3: the key, its record, the message and the hash of its body.
+SEED = "nWGxne/9WmC6hEr0kuwsxERJxWl7MmkZcDusAxyuf2A="
+RECORD = b"v=DKIM1; k=ed25519; p=11qYAYKxCrfVS/7TyWQHOg7hcvPapiMlrwIaaPcHURo="
+JOE = b"""From: Joe SixPack <joe@football.example.com>\r
+To: Suzie Q <suzie@shopping.example.net>\r
+Subject: Is dinner ready?\r
+Date: Fri, 11 Jul 2003 21:00:37 -0700 (PDT)\r
+Message-ID: <20030712040037.46341.5F8J@football.example.com>\r
+\r
+Hi.\r
+\r
+We lost the game.  Are you hungry yet?\r
+\r
+Joe.\r
+"""
+
+
+def test_the_key_of_rfc_8463(gateway):
+    """Signed with it, mail verifies by the record that the RFC prints, which is also the one that we publish."""
+    state = support.temporary_state()
+    os.mkdir(os.path.join(state, "keys"), 0o700)
+    der = bytes.fromhex("302e020100300506032b657004220420") + base64.b64decode(SEED)  # RFC 8410 7
+    path = os.path.join(state, "keys", "dev-ed25519.pem")
+    with open(os.open(path, os.O_WRONLY | os.O_CREAT, 0o600), "w", encoding="ascii") as f:
+        f.write(f"-----BEGIN PRIVATE KEY-----\n{base64.b64encode(der).decode()}\n-----END PRIVATE KEY-----\n")
+    g = gateway(state=state)
+    assert g.dns_txt("dev-ed25519._domainkey.football.example.com") == RECORD
+    with g.smtp() as s:
+        code, text = smtp_send(s, JOE, "joe@football.example.com", ["suzie@shopping.example.net"])
+    assert code == 250, text
+    raw = g.raw(g.wait_capture(queued_id(text))["id"])
+    assert raw.count(b"bh=2jUSOH9NhtVGCQWNr9BrIAPreKQjO6Sn7XIkfJVOzv8=") == 2
+    fields = dkim.DKIM(raw)
+    signatures = [v for n, v in fields.headers if n.lower() == b"dkim-signature"]
+    ours, = [i for i, v in enumerate(signatures) if b"a=ed25519-sha256" in v]
+    assert fields.verify(idx=ours, dnsfunc=lambda name, timeout=5: RECORD)

@@ -91,7 +91,7 @@ def test_a_worker_that_dies_again_and_again_is_an_alarm(gateway):
     assert killed >= 5
     alarm = g.events("supervisor.crash-loop")
     assert [(e["child"], e["number"], e["deaths"]) for e in alarm] == [("worker", 0, 5)]
-    assert g.metric("stagepost_child_deaths_total") == killed
+    assert g.metric('stagepost_child_deaths_total{role="worker"}') == killed
     assert g.metric("stagepost_crash_loops_total") == 1
     g.wait_status(g.accepted(), "delivered")
 

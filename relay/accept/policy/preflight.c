@@ -327,7 +327,7 @@ static void
 begin_key(struct probe *pr, const struct config_dkim_key *key)
 {
     struct believed_facts *f = &pr->facts;
-    char name[2u * ADDRESS_DOMAIN_MAX + sizeof "._domainkey."];
+    char name[(size_t)2 * ADDRESS_DOMAIN_MAX + sizeof "._domainkey."];
     if (f->key_count == KEYS_PER_DOMAIN_MAX)
         return;
     struct key_question *k = &pr->keys[f->key_count];

@@ -29,8 +29,22 @@ verb_helo(struct smtp_session *s, struct slice arg)
     session_say(s, 250, NULL, "%s", s->server->parts.config->hostname);
 }
 
-/* AUTH is offered under TLS only (RFC 4954 4), STARTTLS before it only. LIMITS is
- * RFC 9422. */
+/* Under TLS only (RFC 4954 4). -PLUS where the connection has something to bind to. */
+static const char *
+mechanisms(const struct smtp_session *s)
+{
+    struct stream_binding binding;
+    if (!stream_is_tls(s->stream))
+        return "";
+    if (!credentials_offer_scram(s->server->parts.credentials))
+        return "\nAUTH PLAIN LOGIN";
+    return stream_channel_binding(s->stream, &binding)
+               ? "\nAUTH SCRAM-SHA-256-PLUS SCRAM-SHA-256 PLAIN LOGIN"
+               : "\nAUTH SCRAM-SHA-256 PLAIN LOGIN";
+}
+
+/* STARTTLS is offered before TLS only; not on the last line, where gsasl(1) does not see
+ * it. LIMITS is RFC 9422. */
 void
 verb_ehlo(struct smtp_session *s, struct slice arg)
 {
@@ -41,8 +55,8 @@ verb_ehlo(struct smtp_session *s, struct slice arg)
     bool tls = stream_is_tls(s->stream);
     session_say(s, 250, NULL,
                 "%s\nPIPELINING\nSIZE %llu\n8BITMIME\nSMTPUTF8\nENHANCEDSTATUSCODES\nDSN\n"
-                "CHUNKING\nLIMITS RCPTMAX=%d%s%s",
+                "CHUNKING%s\nLIMITS RCPTMAX=%d%s",
                 parts->config->hostname, (unsigned long long)parts->config->message_bytes_max,
-                (int)SMTP_RECIPIENTS_MAX, !tls && parts->tls != NULL ? "\nSTARTTLS" : "",
-                tls ? "\nAUTH PLAIN LOGIN" : "");
+                !tls && parts->tls != NULL ? "\nSTARTTLS" : "", (int)SMTP_RECIPIENTS_MAX,
+                mechanisms(s));
 }

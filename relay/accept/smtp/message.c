@@ -92,7 +92,7 @@ static const struct {
 } RESULTS[] = {
     [SUBMIT_ACCEPTED] = {250, "2.0.0"},     [SUBMIT_REPLAYED] = {250, "2.0.0"},
     [SUBMIT_SENDER] = {550, "5.7.1"},       [SUBMIT_RECIPIENT] = {550, "5.7.1"},
-    [SUBMIT_FROZEN] = {550, "5.7.1"},       [SUBMIT_POLICY] = {550, "5.7.1"},
+    [SUBMIT_POLICY] = {550, "5.7.1"},       [SUBMIT_FROZEN] = {550, "5.7.1"},
     [SUBMIT_RATE] = {452, "4.7.1"},         [SUBMIT_CONTENT] = {550, "5.6.0"},
     [SUBMIT_TOO_LARGE] = {552, "5.3.4"},    [SUBMIT_LOOP] = {554, "5.4.6"},
     [SUBMIT_KEY_CONFLICT] = {550, "5.5.0"}, [SUBMIT_KEY_IN_FLIGHT] = {451, "4.5.0"},
@@ -200,7 +200,7 @@ message_judge(const struct smtp_message *m)
 void
 message_refuse(struct smtp_session *s, const struct reply_text *why)
 {
-    metrics_add(METRIC_REJECTED_SMTP, 1);
+    metrics_add(METRIC_REJECTED_SMTP_TEXT, 1);
     LOG(LOG_NOTICE, "smtp.refused", LF_STR("why", "text"), LF_U("session", s->number),
         LF_STR("client", s->client_ip), LF_STR("tenant", s->credential->tenant),
         LF_STR("user", s->credential->user), LF_STR("text", why->text));

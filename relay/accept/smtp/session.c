@@ -20,6 +20,7 @@
 #include "relay/sys/base/bug.h"
 #include "relay/sys/base/clock.h"
 #include "relay/sys/base/log.h"
+#include "relay/sys/base/metrics.h"
 
 #define TO_OVER SM_TO(SESSION_OVER)
 
@@ -50,7 +51,7 @@ static const struct sm_row ROWS[SESSION_STATES] = {
         {
             .name = "auth-check",
             .doing = "checking a password",
-            .next = SM_TO(SESSION_COMMAND) | TO_OVER,
+            .next = SM_TO(SESSION_COMMAND) | SM_TO(SESSION_AUTH_LINE) | TO_OVER,
         },
     [SESSION_DATA] =
         {
@@ -107,7 +108,7 @@ on_reap(struct deferred *d)
 {
     struct smtp_session *s = container_of(d, struct smtp_session, reap);
     list_remove(&s->node);
-    s->server->session_count--;
+    metrics_set(GAUGE_CONNECTIONS_SMTP, --s->server->session_count);
     timer_cancel(&s->timer);
     auth_forget(s);
     message_forget(s);
@@ -463,6 +464,8 @@ on_tls(struct tls_op *op)
         session_abort(s, op->err.text);
         return;
     }
+    bool newest = strcmp(stream_tls_version(s->stream), "TLSv1.3") == 0;
+    metrics_add(newest ? METRIC_TLS_SMTP_13 : METRIC_TLS_SMTP_12, 1);
     sm_move(&s->sm, SESSION_COMMAND);
     if (!s->banner)
         say_banner(s);
@@ -506,7 +509,7 @@ session_open(struct smtp_server *server, struct stream *stream, bool implicit_tl
     net_address_format_ip(stream_peer(stream), s->client_ip);
     list_node_init(&s->node);
     list_push(&server->sessions, &s->node);
-    server->session_count++;
+    metrics_set(GAUGE_CONNECTIONS_SMTP, ++server->session_count);
     timer_init(&s->timer, server->parts.loop, on_timer);
     deferred_init(&s->reap, server->parts.loop, on_reap);
     arena_init(&s->transaction.arena, SMTP_TRANSACTION_ARENA_MAX);

@@ -62,8 +62,17 @@ struct smtp_transaction {
 };
 
 struct smtp_auth {
-    enum { AUTH_PLAIN, AUTH_LOGIN_USER, AUTH_LOGIN_PASSWORD } step;
-    struct buf user; /* LOGIN: between its two answers */
+    const char *mechanism;
+    enum auth_step {
+        AUTH_PLAIN,
+        AUTH_LOGIN_USER,
+        AUTH_LOGIN_PASSWORD,
+        AUTH_SCRAM_FIRST,
+        AUTH_SCRAM_FINAL,
+        AUTH_SCRAM_END, /* the client has our proof too, and says so */
+    } step;
+    struct buf user; /* LOGIN: between its two answers; SCRAM: before its end */
+    struct credential_scram scram;
     struct credential_check_op check;
     bool checking;
     struct credential_proof proof; /* of the session's credential */

@@ -54,6 +54,18 @@ enum {
     CREDENTIAL_QUOTA_MAX = 1000000000,   /* a number that Lua and we count exactly */
     CREDENTIAL_KEY_AS_PASSWORD_MIN = 20, /* characters: nothing shorter has 128 random bits */
 
+    /* SCRAM: what a client is made to compute, and what it may send */
+    SCRAM_ITERATIONS_MIN = 4096,    /* RFC 7677 4 */
+    SCRAM_ITERATIONS_MAX = 1000000, /* a second of a small client */
+    SCRAM_ITERATIONS = 65536,       /* of keys made here: 30 ms */
+    SCRAM_SALT_MIN = 8,
+    SCRAM_SALT_MAX = 64,
+    SCRAM_SALT = 16,           /* octets of a salt made here */
+    SCRAM_USER_MAX = 255,      /* as a user's name in the configuration */
+    SCRAM_PASSWORD_MAX = 1024, /* to make keys of */
+    SCRAM_MESSAGE_MAX = 2048,  /* a name with all its octets escaped (765), a nonce, a channel
+                                  binding; libraries send nonces of 50 characters */
+
     /* Wrong passwords (queue/guard.c); a network is an IPv4 address or a /64 */
     GUARD_NETWORK_FREE = 5,      /* failures of a network, before it has to wait */
     GUARD_KNOWN_FREE = 100,      /* of one from which the account was used before: an office
@@ -174,6 +186,21 @@ enum {
     API_LIST_DEFAULT = 25,               /* entries of a list whose request names no number */
     API_EVENTS_ARENA_MAX = 16 << 20,     /* a message of 1000 recipients and its whole trace */
     API_CLOCK_ADVANCE_DAYS_MAX = 3650,   /* in one step; the schedule never runs out of years */
+
+    /* HTTP, the sending side */
+    API_UNSUBSCRIBE_URI_MAX = 850, /* with "<mailto:" and ">," a word of a header field */
+    API_SEND_AT_DAYS_MAX = 30,
+    API_TTL_S_MAX = 30 * 86400, /* the configuration's own limit is the lower one, as a rule */
+    API_TAGS_MAX = 10,
+    API_TAG_MAX = 64, /* bytes of a tag, and of a name in the metadata */
+    API_METADATA_MAX = 50,
+    API_METADATA_VALUE_MAX = 512,
+    API_LABELS_MAX = 4096,       /* bytes of all tags, and of the metadata, kept with a message */
+    LINT_FINDINGS_MAX = 40,      /* a message with more is said to be wrong often enough */
+    LINT_DETAIL_MAX = 600,       /* PREFLIGHT_TEXT_MAX and an address */
+    LINT_LARGE_BYTES = 25 << 20, /* Gmail, Outlook; Yahoo takes a little more */
+    API_BATCH_MAX = 100,         /* messages of one request; each has an arena of its own */
+    API_BATCH_AT_ONCE = 8,       /* of them at the door; other clients want signers too */
 
     /* Reports */
     DSN_DIAGNOSTIC_MAX = 2048,            /* of a remote's text, for each recipient of a report */

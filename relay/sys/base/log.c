@@ -2,10 +2,13 @@
 
 #include <inttypes.h>
 #include <poll.h>
+#include <string.h>
 #include <unistd.h>
 
 #include "relay/sys/base/buf.h"
+#include "relay/sys/base/bug.h"
 #include "relay/sys/base/clock.h"
+#include "relay/sys/base/metrics.h"
 #include "relay/sys/base/utf8.h"
 
 static const char *const LEVELS[] = {"debug", "info", "notice", "warn", "error"};
@@ -46,6 +49,8 @@ json_add_string(struct buf *b, struct slice s)
             buf_add_char(b, (char)c);
         } else if (c < 0x20 || c == 0x7f) {
             buf_addf(b, "\\u%04x", c);
+        } else if (n == 2 && c == 0xc2 && (unsigned char)s.p[1] < 0xa0) {
+            buf_addf(b, "\\u%04x", (unsigned char)s.p[1]); /* C1: U+009B begins a sequence too */
         } else {
             buf_add(b, slice_from(s.p, n));
         }
@@ -91,6 +96,27 @@ add_field(struct buf *line, const struct log_field *f)
     line->overflowed = false;
 }
 
+/* What a reader looks for stands first, whatever the order of the call. */
+static const char *const IDS[] = {"msg", "attempt", "session"};
+
+static bool
+is_id(const struct log_field *f)
+{
+    for (size_t i = 0; i < ARRAY_LEN(IDS); i++)
+        if (strcmp(f->key, IDS[i]) == 0)
+            return true;
+    return false;
+}
+
+static void
+add_ids(struct buf *line, const struct log_field *fields)
+{
+    for (size_t i = 0; i < ARRAY_LEN(IDS); i++)
+        for (const struct log_field *f = fields; f->kind != LOG_END; f++)
+            if (strcmp(f->key, IDS[i]) == 0)
+                add_field(line, f);
+}
+
 /* A pipe reports POLLOUT only when PIPE_BUF (4096) bytes fit: the write below
  * can neither block nor be torn. */
 static void
@@ -98,8 +124,10 @@ emit(struct slice line)
 {
     struct pollfd fd = {.fd = STDERR_FILENO, .events = POLLOUT};
     if (poll(&fd, 1, 0) != 1 || (fd.revents & POLLOUT) == 0 ||
-        write(STDERR_FILENO, line.p, line.n) != (ssize_t)line.n)
+        write(STDERR_FILENO, line.p, line.n) != (ssize_t)line.n) {
         logger.dropped++;
+        metrics_add(METRIC_LOG_DROPPED, 1);
+    }
 }
 
 void
@@ -113,8 +141,10 @@ log_write(enum log_level level, const char *event, const struct log_field *field
     buf_init(&line, LOG_LINE_MAX);
     buf_addf(&line, "{\"ts\":\"%s\",\"level\":\"%s\",\"event\":\"%s\",\"%s\":%u", ts, LEVELS[level],
              event, logger.role, logger.number);
+    add_ids(&line, fields);
     for (; fields->kind != LOG_END; fields++)
-        add_field(&line, fields);
+        if (!is_id(fields))
+            add_field(&line, fields);
     buf_add_str(&line, "}\n");
     emit(buf_slice(&line));
     buf_fini(&line);

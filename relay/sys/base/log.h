@@ -1,8 +1,9 @@
 /*
  * One JSON object per line on standard error, at most LOG_LINE_MAX bytes and
  * never blocking: a line that cannot be written at once is dropped and
- * counted. The event is a constant dotted name; values are escaped here and
- * cut to LOG_VALUE_MAX bytes. No message body ever.
+ * counted (metrics: log_lines_dropped_total). First stand ts, level, event, the
+ * process, then msg, attempt and session where there are such. The event is a constant dotted name;
+ * values are escaped here and cut to LOG_VALUE_MAX bytes. No message body ever.
  *
  *   LOG(LOG_NOTICE, "delivery.done", LF_ID("msg", id), LF_U("code", 250));
  *   LOG0(LOG_INFO, "worker.ready");

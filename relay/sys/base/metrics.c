@@ -2,16 +2,22 @@
 
 #include <inttypes.h>
 #include <stdatomic.h>
+#include <stddef.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
 #include "relay/sys/base/bug.h"
 
+struct histogram {
+    _Atomic uint64_t bucket[METRICS_BUCKETS_MAX + 1]; /* the last used: above all bounds */
+    _Atomic uint64_t sum_us;
+};
+
 struct metrics_slot {
     _Atomic uint64_t value[METRIC_COUNT];
-    _Atomic uint64_t ttd[METRICS_TTD_BUCKETS + 1]; /* the last: above all buckets */
-    _Atomic uint64_t ttd_sum_ms;
+    _Atomic uint64_t gauge[GAUGE_COUNT];
+    struct histogram histogram[HISTOGRAM_COUNT];
 };
 
 static struct metrics_slot private_slot;
@@ -27,6 +33,30 @@ static const struct {
 #define METRIC_ROW(id, name, labels, help) {name, labels, help},
     METRICS_TABLE(METRIC_ROW)
 #undef METRIC_ROW
+};
+
+enum join { SUM, LEAST };
+
+static const struct {
+    const char *name, *labels, *help;
+    enum join join;
+} GAUGES[] = {
+#define GAUGE_ROW(id, name, labels, join, help) {name, labels, help, join},
+    METRICS_GAUGES(GAUGE_ROW)
+#undef GAUGE_ROW
+};
+
+static const struct histogram_row {
+    const char *name, *labels, *help;
+    uint64_t first_us;
+    unsigned step_bits, buckets;
+} HISTOGRAMS[] = {
+#define ROW(id, name, labels, first, step, buckets, help)                                          \
+    {name, labels, help, first, step, buckets},
+#define HISTOGRAM_ROW(...) ROW(__VA_ARGS__)
+    METRICS_HISTOGRAMS(HISTOGRAM_ROW)
+#undef HISTOGRAM_ROW
+#undef ROW
 };
 
 int
@@ -54,8 +84,20 @@ metrics_attach(int fd, unsigned slot, struct err *err)
     metrics.all = mem;
     metrics.own = metrics.all + slot;
     metrics.count = METRICS_SLOTS_MAX;
+    metrics_forget_gauges(slot);
     return 0;
 }
+
+void
+metrics_forget_gauges(unsigned slot)
+{
+    BUG_ON(slot >= METRICS_SLOTS_MAX);
+    if (slot < metrics.count)
+        for (unsigned g = 0; g < GAUGE_COUNT; g++)
+            atomic_store_explicit(&metrics.all[slot].gauge[g], 0, memory_order_relaxed);
+}
+
+/* ---- counting -------------------------------------------------------------- */
 
 static void
 bump(_Atomic uint64_t *v, uint64_t n)
@@ -70,24 +112,56 @@ metrics_add(enum metric m, uint64_t n)
 }
 
 void
-metrics_observe_time_to_delivery(uint64_t ms)
+metrics_set(enum metric_gauge g, uint64_t value)
 {
-    int b = 0;
-    while (b < METRICS_TTD_BUCKETS && ms > 1ull << b)
+    atomic_store_explicit(&metrics.own->gauge[g], value, memory_order_relaxed);
+}
+
+static uint64_t
+bound_us(const struct histogram_row *row, unsigned bucket)
+{
+    return row->first_us << (row->step_bits * bucket);
+}
+
+void
+metrics_observe(enum metric_histogram h, uint64_t us)
+{
+    const struct histogram_row *row = &HISTOGRAMS[h];
+    unsigned b = 0;
+    while (b < row->buckets && us > bound_us(row, b))
         b++;
-    bump(&metrics.own->ttd[b], 1);
-    bump(&metrics.own->ttd_sum_ms, ms);
+    bump(&metrics.own->histogram[h].bucket[b], 1);
+    bump(&metrics.own->histogram[h].sum_us, us);
+}
+
+/* ---- reading --------------------------------------------------------------- */
+
+static uint64_t
+load_at(unsigned slot, size_t offset)
+{
+    _Atomic uint64_t *v = (void *)((char *)(metrics.all + slot) + offset);
+    return atomic_load_explicit(v, memory_order_relaxed);
 }
 
 static uint64_t
 sum_at(size_t offset)
 {
     uint64_t sum = 0;
-    for (unsigned i = 0; i < metrics.count; i++) {
-        _Atomic uint64_t *v = (void *)((char *)(metrics.all + i) + offset);
-        sum += atomic_load_explicit(v, memory_order_relaxed);
-    }
+    for (unsigned i = 0; i < metrics.count; i++)
+        sum += load_at(i, offset);
     return sum;
+}
+
+static uint64_t
+least_at(size_t offset)
+{
+    uint64_t least = 0;
+    for (unsigned i = 0; i < metrics.count; i++) {
+        uint64_t v = load_at(i, offset);
+        if (v != 0 && (least == 0 || v < least))
+            least = v;
+    }
+    return least;
 }
 
 uint64_t
@@ -96,34 +170,92 @@ metrics_total(enum metric m)
     return sum_at(offsetof(struct metrics_slot, value) + sizeof(uint64_t) * m);
 }
 
-static void
-render_time_to_delivery(struct buf *out)
+uint64_t
+metrics_gauge(enum metric_gauge g)
 {
-    const char *name = "stagepost_time_to_delivery_seconds";
+    size_t offset = offsetof(struct metrics_slot, gauge) + sizeof(uint64_t) * g;
+    return GAUGES[g].join == SUM ? sum_at(offset) : least_at(offset);
+}
+
+static size_t
+histogram_offset(enum metric_histogram h)
+{
+    return offsetof(struct metrics_slot, histogram) + sizeof(struct histogram) * h;
+}
+
+static uint64_t
+bucket_total(enum metric_histogram h, unsigned bucket)
+{
+    return sum_at(histogram_offset(h) + offsetof(struct histogram, bucket) +
+                  sizeof(uint64_t) * bucket);
+}
+
+uint64_t
+metrics_observed(enum metric_histogram h)
+{
     uint64_t sum = 0;
-    buf_addf(out, "# HELP %s From acceptance to the peer's 250\n# TYPE %s histogram\n", name, name);
-    for (int b = 0; b < METRICS_TTD_BUCKETS; b++) {
-        sum += sum_at(offsetof(struct metrics_slot, ttd) + sizeof(uint64_t) * (size_t)b);
-        buf_addf(out, "%s_bucket{le=\"%.3f\"} %" PRIu64 "\n", name, (double)(1ull << b) / 1000,
-                 sum);
+    for (unsigned b = 0; b <= HISTOGRAMS[h].buckets; b++)
+        sum += bucket_total(h, b);
+    return sum;
+}
+
+/* ---- showing ---------------------------------------------------------------- */
+
+static void
+add_help(struct buf *out, const char *name, const char *help, const char *type)
+{
+    if (help[0] != '\0')
+        buf_addf(out, "# HELP stagepost_%s %s\n# TYPE stagepost_%s %s\n", name, help, name, type);
+}
+
+static void
+add_value(struct buf *out, const char *name, const char *labels, uint64_t value)
+{
+    const char *open = labels[0] != '\0' ? "{" : "", *close = labels[0] != '\0' ? "}" : "";
+    buf_addf(out, "stagepost_%s%s%s%s %" PRIu64 "\n", name, open, labels, close, value);
+}
+
+static void
+add_seconds(struct buf *out, uint64_t us)
+{
+    buf_addf(out, "%" PRIu64 ".%06" PRIu64, us / 1000000, us % 1000000);
+}
+
+static void
+render_histogram(struct buf *out, enum metric_histogram h)
+{
+    const struct histogram_row *row = &HISTOGRAMS[h];
+    bool labelled = row->labels[0] != '\0';
+    const char *comma = labelled ? "," : "", *open = labelled ? "{" : "",
+               *end = labelled ? "}" : "";
+    uint64_t sum = 0;
+    add_help(out, row->name, row->help, "histogram");
+    for (unsigned b = 0; b < row->buckets; b++) {
+        sum += bucket_total(h, b);
+        buf_addf(out, "stagepost_%s_bucket{%s%sle=\"", row->name, row->labels, comma);
+        add_seconds(out, bound_us(row, b));
+        buf_addf(out, "\"} %" PRIu64 "\n", sum);
     }
-    sum += sum_at(offsetof(struct metrics_slot, ttd) + sizeof(uint64_t) * METRICS_TTD_BUCKETS);
-    buf_addf(out, "%s_bucket{le=\"+Inf\"} %" PRIu64 "\n", name, sum);
-    buf_addf(out, "%s_sum %.3f\n%s_count %" PRIu64 "\n", name,
-             (double)sum_at(offsetof(struct metrics_slot, ttd_sum_ms)) / 1000, name, sum);
+    sum += bucket_total(h, row->buckets);
+    buf_addf(out, "stagepost_%s_bucket{%s%sle=\"+Inf\"} %" PRIu64 "\n", row->name, row->labels,
+             comma, sum);
+    buf_addf(out, "stagepost_%s_sum%s%s%s ", row->name, open, row->labels, end);
+    add_seconds(out, sum_at(histogram_offset(h) + offsetof(struct histogram, sum_us)));
+    buf_addf(out, "\nstagepost_%s_count%s%s%s %" PRIu64 "\n", row->name, open, row->labels, end,
+             sum);
 }
 
 void
 metrics_render(struct buf *out)
 {
     for (unsigned m = 0; m < METRIC_COUNT; m++) {
-        if (TABLE[m].help[0] != '\0')
-            buf_addf(out, "# HELP stagepost_%s %s\n# TYPE stagepost_%s counter\n", TABLE[m].name,
-                     TABLE[m].help, TABLE[m].name);
-        const char *open = TABLE[m].labels[0] != '\0' ? "{" : "";
-        const char *close = TABLE[m].labels[0] != '\0' ? "}" : "";
-        buf_addf(out, "stagepost_%s%s%s%s %" PRIu64 "\n", TABLE[m].name, open, TABLE[m].labels,
-                 close, metrics_total((enum metric)m));
+        add_help(out, TABLE[m].name, TABLE[m].help, "counter");
+        add_value(out, TABLE[m].name, TABLE[m].labels, metrics_total((enum metric)m));
     }
-    render_time_to_delivery(out);
+    for (unsigned g = 0; g < GAUGE_COUNT; g++) {
+        add_help(out, GAUGES[g].name, GAUGES[g].help, "gauge");
+        add_value(out, GAUGES[g].name, GAUGES[g].labels, metrics_gauge((enum metric_gauge)g));
+    }
+    for (unsigned h = 0; h < HISTOGRAM_COUNT; h++)
+        render_histogram(out, (enum metric_histogram)h);
 }

@@ -14,7 +14,7 @@
 
 /* The snapshot is one JSON object. The tables below name each member once, for
  * writing and for reading. */
-enum kind { KIND_STR, KIND_U64, KIND_UNSIGNED, KIND_U16, KIND_BOOL };
+enum kind { KIND_STR, KIND_STR_OR_NONE, KIND_U64, KIND_UNSIGNED, KIND_U16, KIND_BOOL };
 
 struct member {
     const char *key;
@@ -80,6 +80,8 @@ static const struct member CREDENTIAL_MEMBERS[] = {
     MEMBER(config_credential, user, KIND_STR),
     MEMBER(config_credential, password_hash, KIND_STR),
     MEMBER(config_credential, other_password_hash, KIND_STR),
+    MEMBER(config_credential, scram, KIND_STR_OR_NONE),
+    MEMBER(config_credential, other_scram, KIND_STR_OR_NONE),
     MEMBER(config_credential, key_sha256, KIND_STR),
     MEMBER(config_credential, other_key_sha256, KIND_STR),
     MEMBER(config_credential, tenant, KIND_STR),
@@ -113,6 +115,13 @@ struct config_generation {
     struct config_domain *domains;
 };
 
+/* No member: that is how records looked before there was one. */
+static json_t *
+text_or_none(const char *text)
+{
+    return text != NULL && text[0] != '\0' ? json_string(text) : NULL;
+}
+
 static json_t *
 member_to_json(const struct member *m, const void *base)
 {
@@ -120,6 +129,8 @@ member_to_json(const struct member *m, const void *base)
     switch (m->kind) {
     case KIND_STR:
         return json_string(*(const char *const *)at != NULL ? *(const char *const *)at : "");
+    case KIND_STR_OR_NONE:
+        return text_or_none(*(const char *const *)at);
     case KIND_U64:
         return json_integer((json_int_t) * (const uint64_t *)at);
     case KIND_UNSIGNED:
@@ -224,12 +235,16 @@ member_from_json(const struct member *m, json_t *object, void *base, struct err 
 {
     json_t *v = json_object_get(object, m->key);
     void *at = (char *)base + m->offset;
+    if (m->kind == KIND_STR_OR_NONE && v == NULL) {
+        *(const char **)at = "";
+        return 0;
+    }
+    bool is_text = m->kind == KIND_STR || m->kind == KIND_STR_OR_NONE;
     bool is_number = m->kind == KIND_U64 || m->kind == KIND_UNSIGNED || m->kind == KIND_U16;
-    if ((m->kind == KIND_STR && !json_is_string(v)) ||
-        (m->kind == KIND_BOOL && !json_is_boolean(v)) ||
+    if ((is_text && !json_is_string(v)) || (m->kind == KIND_BOOL && !json_is_boolean(v)) ||
         (is_number && (!json_is_integer(v) || json_integer_value(v) < 0)))
         return err_set(err, ERR_CONFIG, "configuration snapshot: %s is missing", m->key);
-    if (m->kind == KIND_STR)
+    if (is_text)
         *(const char **)at = json_string_value(v);
     else if (m->kind == KIND_BOOL)
         *(bool *)at = json_is_true(v);

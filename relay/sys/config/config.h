@@ -33,6 +33,9 @@ struct config_credential {
     const char *user; /* SMTP user name */
     /* crypt(5), yescrypt; the other one is live too while one replaces the other. */
     const char *password_hash, *other_password_hash;
+    /* SCRAM-SHA-256 (scram_key.h), of the same passwords or of others; the other one has
+     * the salt of the first. */
+    const char *scram, *other_scram;
     /* API key: 64 lower-case hex digits; the same. */
     const char *key_sha256, *other_key_sha256;
     const char *tenant;

@@ -313,12 +313,18 @@ value_text(const config_setting_t *s, char number[CONFIG_VALUE_TEXT])
     return slice_str(number);
 }
 
+/* A secret, or two of which one replaces the other. */
+static bool
+is_pair(const struct config_key *k)
+{
+    return k->type == VALUE_HASH || k->type == VALUE_SHA256 || k->type == VALUE_SCRAM;
+}
+
 static void
 read_value(const struct place *p, const struct config_key *k, config_setting_t *s)
 {
     char why[CONFIG_WHY_MAX], number[CONFIG_VALUE_TEXT];
-    bool is_pair = k->type == VALUE_HASH || k->type == VALUE_SHA256;
-    if (is_pair && s->type == CONFIG_TYPE_ARRAY) {
+    if (is_pair(k) && s->type == CONFIG_TYPE_ARRAY) {
         read_pair(p, k, s);
         return;
     }
@@ -344,7 +350,7 @@ store_default(const struct place *p, const struct config_key *k)
     void *at = p->base + k->offset;
     if (config_type_is_array(k->type))
         return;
-    if (k->type == VALUE_HASH || k->type == VALUE_SHA256)
+    if (is_pair(k))
         ((const char **)at)[0] = ((const char **)at)[1] = "";
     else if (k->type >= VALUE_TEXT && (k->fallback == NULL || k->fallback[0] == '\0'))
         *(const char **)at = "";
@@ -546,7 +552,8 @@ holds_hashes(const struct config_file *f)
 {
     const struct config_file_credential *c = f->draft.credentials.items;
     for (unsigned i = 0; i < f->draft.credentials.count; i++)
-        if (c[i].password_hashes[0][0] != '\0' && c[i].password_file[0] == '\0')
+        if ((c[i].password_hashes[0][0] != '\0' && c[i].password_file[0] == '\0') ||
+            c[i].scrams[0][0] != '\0')
             return true;
     return false;
 }

@@ -6,6 +6,7 @@
 
 #include "relay/sys/base/bug.h"
 #include "relay/sys/config/file_internal.h"
+#include "relay/sys/config/scram_key.h"
 #include "relay/sys/net/prefix.h"
 
 #define ITEMS(list, type) ((struct type *)(list).items)
@@ -187,6 +188,22 @@ check_same(struct config_file *f, unsigned i)
     }
 }
 
+/* A client is told one salt, before it is known which password it has. */
+static void
+check_scram(struct config_file *f, const struct config_file_credential *c, unsigned i)
+{
+    char where[CONFIG_WHERE_MAX];
+    struct scram_key keys[2];
+    if (!scram_key_parse(slice_str(c->scrams[0]), &keys[0]) ||
+        !scram_key_parse(slice_str(c->scrams[1]), &keys[1]) ||
+        scram_key_goes_with(&keys[0], &keys[1]))
+        return;
+    snprintf(where, sizeof where, "credentials[%u].scram", i);
+    config_file_complain(f, CONFIG_ERROR, where,
+                         "the second is not of the same salt and count: `stagepost credential "
+                         "scram --like FIRST` makes one");
+}
+
 static void
 check_credential(struct config_file *f, unsigned i)
 {
@@ -199,10 +216,11 @@ check_credential(struct config_file *f, unsigned i)
         config_file_complain(f, CONFIG_ERROR, file, "password_hash is given too");
     else if (has_file && f->look == CONFIG_LOOK_AT_FILES)
         read_password_file(f, c, file);
-    if (!has_hash && !has_file && c->key_hashes[0][0] == '\0')
+    if (!has_hash && !has_file && c->key_hashes[0][0] == '\0' && c->scrams[0][0] == '\0')
         config_file_complain(f, CONFIG_ERROR, where,
-                             "nobody can use it: password_hash, password_file or key_hash is "
-                             "wanted");
+                             "nobody can use it: password_hash, password_file, scram or key_hash "
+                             "is wanted");
+    check_scram(f, c, i);
     check_same(f, i);
     check_senders(f, c, i);
 }
@@ -341,6 +359,8 @@ take_credential(const struct config_file_credential *from, struct config_credent
     *to = from->out;
     to->password_hash = from->password_hashes[0];
     to->other_password_hash = from->password_hashes[1];
+    to->scram = from->scrams[0];
+    to->other_scram = from->scrams[1];
     to->key_sha256 = from->key_hashes[0];
     to->other_key_sha256 = from->key_hashes[1];
     to->klass = (enum config_class)from->klass;

@@ -8,6 +8,7 @@
 
 #include "relay/sys/base/bug.h"
 #include "relay/sys/config/file_internal.h"
+#include "relay/sys/config/scram_key.h"
 #include "relay/sys/config/value.h"
 #include "relay/sys/net/prefix.h"
 #include "relay/sys/net/stream.h"
@@ -237,6 +238,17 @@ store_sha256(struct storing *s)
 }
 
 static bool
+store_scram(struct storing *s)
+{
+    struct scram_key key;
+    if (scram_key_parse(s->text, &key))
+        return keep(s, s->text);
+    snprintf(s->why, CONFIG_WHY_MAX,
+             "SCRAM-SHA-256$COUNT:SALT$KEY:KEY is wanted, as `stagepost credential scram` prints");
+    return false;
+}
+
+static bool
 store_path(struct storing *s)
 {
     if (s->text.n == 0 || s->text.p[0] != '/')
@@ -268,27 +280,17 @@ store_file(struct storing *s)
 }
 
 static bool (*const STORE[])(struct storing *) = {
-    [VALUE_NUMBER] = store_number,
-    [VALUE_PORT] = store_number,
-    [VALUE_DURATION] = store_duration,
-    [VALUE_SIZE] = store_size,
-    [VALUE_SWITCH] = store_switch,
-    [VALUE_CHOICE] = store_choice,
-    [VALUE_TEXT] = store_text,
-    [VALUE_NAME] = store_name,
-    [VALUE_NAMES] = store_name,
-    [VALUE_PARTIES] = store_party,
-    [VALUE_NETWORKS] = store_network,
-    [VALUE_RATE] = store_rate,
-    [VALUE_DATE] = store_date,
-    [VALUE_IP] = store_ip,
-    [VALUE_SERVER] = store_server,
-    [VALUE_REDIS] = store_redis,
-    [VALUE_HASH] = store_hash,
-    [VALUE_SHA256] = store_sha256,
-    [VALUE_FILE] = store_file,
-    [VALUE_PATH] = store_path,
-    [VALUE_IPS] = store_ip,
+    [VALUE_NUMBER] = store_number,     [VALUE_PORT] = store_number,
+    [VALUE_DURATION] = store_duration, [VALUE_SIZE] = store_size,
+    [VALUE_SWITCH] = store_switch,     [VALUE_CHOICE] = store_choice,
+    [VALUE_TEXT] = store_text,         [VALUE_NAME] = store_name,
+    [VALUE_NAMES] = store_name,        [VALUE_PARTIES] = store_party,
+    [VALUE_NETWORKS] = store_network,  [VALUE_RATE] = store_rate,
+    [VALUE_DATE] = store_date,         [VALUE_IP] = store_ip,
+    [VALUE_SERVER] = store_server,     [VALUE_REDIS] = store_redis,
+    [VALUE_HASH] = store_hash,         [VALUE_SHA256] = store_sha256,
+    [VALUE_SCRAM] = store_scram,       [VALUE_FILE] = store_file,
+    [VALUE_PATH] = store_path,         [VALUE_IPS] = store_ip,
 };
 
 bool

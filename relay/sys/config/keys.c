@@ -102,6 +102,10 @@ const struct config_key CONFIG_KEYS[] = {
      .offset = CRED(password_file),
      .help = "File with that hash on its first line (and the other one on its second), instead "
              "of password_hash."},
+    {"credentials", "scram", VALUE_SCRAM, "", .flags = KEY_RELOADABLE, .offset = CRED(scrams),
+     .help = "The same password for clients that use SCRAM-SHA-256 or SCRAM-SHA-256-PLUS, as "
+             "`stagepost credential scram` prints it; or an array of two of the same salt "
+             "(`--like`). These mechanisms are offered when a credential has one."},
     {"credentials", "key_hash", VALUE_SHA256, "", .flags = KEY_RELOADABLE,
      .offset = CRED(key_hashes),
      .help = "SHA-256 of the API key, as `printf %s KEY | sha256sum` prints it, or an array of "

@@ -30,6 +30,7 @@ enum config_type {
     VALUE_REDIS,  /* "embedded", IP:PORT or unix:/PATH */
     VALUE_HASH,   /* crypt(5), one or an array of two: const char *[2] */
     VALUE_SHA256, /* 64 hex digits in lower case, likewise */
+    VALUE_SCRAM,  /* scram_key.h, likewise */
     VALUE_FILE,   /* absolute path of a file that must be there */
     VALUE_PATH,   /* absolute path of a directory that may not be there yet */
 };
@@ -79,7 +80,7 @@ struct config_file_domain {
 };
 struct config_file_credential {
     struct config_credential out; /* without lists and secrets */
-    const char *password_hashes[2], *key_hashes[2];
+    const char *password_hashes[2], *key_hashes[2], *scrams[2];
     const char *password_file;
     unsigned klass;
     struct config_list senders, networks, recipients; /* of const char * */

@@ -127,6 +127,18 @@ void stream_start_tls(struct stream *s, struct tls_op *op, struct tls_context *c
 bool stream_is_tls(const struct stream *s);
 const char *stream_tls_version(const struct stream *s); /* "TLSv1.3"; "" without TLS */
 const char *stream_tls_cipher(const struct stream *s);
+/* What only the two ends of this TLS connection can know, for an authentication
+ * that is to be worth nothing in another one (RFC 5056): tls-exporter (RFC 9266)
+ * with TLS 1.3; tls-unique (RFC 5929 3) with TLS 1.2 and its extended master secret
+ * (RFC 7627), without which two connections can be made to have the same one.
+ * False: this connection has none. */
+enum { STREAM_BINDING_MAX = 64 };
+struct stream_binding {
+    const char *name; /* as registered with IANA */
+    size_t n;
+    uint8_t bytes[STREAM_BINDING_MAX];
+};
+bool stream_channel_binding(const struct stream *s, struct stream_binding *out);
 /* Whether the peer's certificate was verified for the name asked for. */
 bool stream_tls_verified(const struct stream *s);
 

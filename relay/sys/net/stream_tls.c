@@ -382,6 +382,39 @@ stream_tls_cipher(const struct stream *s)
     return stream_is_tls(s) ? SSL_get_cipher_name(s->tls->ssl) : "";
 }
 
+/* The server is never resumed: the client's Finished is the first one. */
+static size_t
+tls_unique(SSL *ssl, uint8_t out[STREAM_BINDING_MAX])
+{
+    bool ours_is_first = SSL_is_server(ssl) == SSL_session_reused(ssl);
+    if (SSL_get_extms_support(ssl) != 1)
+        return 0;
+    return ours_is_first ? SSL_get_finished(ssl, out, STREAM_BINDING_MAX)
+                         : SSL_get_peer_finished(ssl, out, STREAM_BINDING_MAX);
+}
+
+static size_t
+tls_exporter(SSL *ssl, uint8_t out[STREAM_BINDING_MAX])
+{
+    static const char LABEL[] = "EXPORTER-Channel-Binding";
+    enum { EXPORTED = 32 }; /* RFC 9266 2 */
+    return SSL_export_keying_material(ssl, out, EXPORTED, LABEL, sizeof LABEL - 1, NULL, 0, 0) == 1
+               ? EXPORTED
+               : 0;
+}
+
+bool
+stream_channel_binding(const struct stream *s, struct stream_binding *out)
+{
+    if (!stream_is_tls(s) || stream_tls_phase(s) != TLS_UP)
+        return false;
+    SSL *ssl = s->tls->ssl;
+    bool is_13 = SSL_version(ssl) == TLS1_3_VERSION;
+    out->name = is_13 ? "tls-exporter" : "tls-unique";
+    out->n = is_13 ? tls_exporter(ssl, out->bytes) : tls_unique(ssl, out->bytes);
+    return out->n > 0 && out->n <= sizeof out->bytes;
+}
+
 bool
 stream_tls_verified(const struct stream *s)
 {

@@ -2,10 +2,12 @@
  * TLS contexts: one per role, made at start and at reload (making one costs
  * 0.3 ms to 84 ms), shared by all streams of that role. TLS 1.2 or newer, no
  * renegotiation, a missing close_notify is an error; servers resume no sessions
- * and have forward secrecy with every cipher.
+ * and have forward secrecy and authenticated encryption with every cipher.
  */
 #ifndef STAGEPOST_NET_TLS_H
 #define STAGEPOST_NET_TLS_H
+
+#include <stdint.h>
 
 #include "relay/sys/base/err.h"
 
@@ -24,6 +26,8 @@ struct tls_context *tls_client_verifying_new(const char *ca_path, struct err *er
 /* What both are changes places: streams that use `ctx` keep what they have, new
  * ones get what `other` was. Of one role. */
 void tls_context_swap(struct tls_context *ctx, struct tls_context *other);
+/* When a server's certificate ends, in seconds since 1970. */
+int64_t tls_context_expiry_unix_s(const struct tls_context *ctx);
 void tls_context_free(struct tls_context *ctx);
 
 #endif

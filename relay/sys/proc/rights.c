@@ -114,6 +114,18 @@ rights_become(const char *as, struct err *err)
     return prove((uid_t)uid, (gid_t)gid, err);
 }
 
+struct to_kill {
+    pid_t pid;
+    int signo;
+};
+
+static bool
+can_kill(const void *what)
+{
+    const struct to_kill *k = what;
+    return kill(k->pid, k->signo) == 0;
+}
+
 /* The answer of a short-lived process that runs as `u`: whatever decides about
  * rights (modes, groups, ACLs, mounts), the kernel is asked. False also when it
  * could not be asked. */
@@ -128,6 +140,17 @@ may(const struct rights_user *u, bool (*can)(const void *what), const void *what
     while (pid > 0 && waitpid(pid, &status, 0) < 0 && errno == EINTR) {
     }
     return pid > 0 && WIFEXITED(status) && WEXITSTATUS(status) == 0;
+}
+
+bool
+rights_kill(const struct rights *r, bool is_signer, pid_t pid, int signo)
+{
+    if (kill(pid, signo) == 0)
+        return true;
+    if (errno != EPERM || r == NULL || !r->separate)
+        return false;
+    struct to_kill what = {pid, signo};
+    return may(is_signer ? &r->signer : &r->gateway, can_kill, &what);
 }
 
 static bool
@@ -235,7 +258,7 @@ give_dataset(const struct rights_user *u, const char *path, struct err *err)
     if (st.st_uid == u->uid && st.st_gid == u->gid)
         return 0;
     if (give_tree(AT_FDCWD, path, u, 0) != 0)
-        return err_set_errno(err, ERR_IO, "%s: give it to %s", path, u->name);
+        return err_set_errno(err, ERR_IO, "%s: give it to user %s", path, u->name);
     return 0;
 }
 

@@ -52,6 +52,10 @@ int rights_share_sockets(const struct rights *r, const struct statedir *dir, str
 /* ERR_CONFIG: the gateway's user could read a DKIM key itself. At a reload too. */
 int rights_check_keys(const struct rights *r, const struct config *c, struct err *err);
 
+/* Signals a child, also without CAP_KILL: a process of the child's own user does
+ * it then. r: NULL is as not separate. */
+bool rights_kill(const struct rights *r, bool is_signer, pid_t pid, int signo);
+
 /* r: NULL is as not separate. "UID:GID" for a child's command line, "-" when it stays who it is. */
 void rights_format(const struct rights *r, bool is_signer, char as[RIGHTS_AS_MAX]);
 /* In the child: becomes that user for good, without any other group, and proves

@@ -128,7 +128,7 @@ role_fds(const struct child *c, int fds[FDS_MAX])
 static void
 count_death(struct child *c, bool young)
 {
-    metrics_add(METRIC_CHILD_DEATHS, 1);
+    metrics_add((enum metric)((unsigned)METRIC_DEATHS_REDIS + (unsigned)c->role), 1);
     c->young_deaths = young ? c->young_deaths + 1 : 0;
     if (!young || c->young_deaths % CRASH_LOOP_DEATHS != 0)
         return;
@@ -159,6 +159,8 @@ child_exited(void *owner, int code, int signo)
         LF_U("signal", signo));
     process_free(c->process);
     c->process = NULL;
+    if (c->role == ROLE_WORKER)
+        metrics_forget_gauges(c->number + 1);
     if (c->control_fd >= 0) {
         control_close(c->control);
         c->control = NULL;
@@ -385,7 +387,8 @@ phase_too_long(struct timer *t)
     LOG(LOG_WARN, "supervisor.drain-too-long", LF_U("phase", s->phase));
     for (unsigned i = 0; i < s->count; i++)
         if (in_phase(&s->children[i], s->phase) && s->children[i].process != NULL)
-            process_kill(s->children[i].process, SIGKILL);
+            rights_kill(s->cfg->rights, s->children[i].role == ROLE_SIGNER,
+                        process_pid(s->children[i].process), SIGKILL);
 }
 
 static void

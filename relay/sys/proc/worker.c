@@ -25,6 +25,7 @@
 #include "relay/sys/base/clock.h"
 #include "relay/sys/base/limits.h"
 #include "relay/sys/base/log.h"
+#include "relay/sys/base/metrics.h"
 #include "relay/sys/config/follow.h"
 #include "relay/sys/net/control.h"
 #include "relay/sys/net/listener.h"
@@ -146,6 +147,13 @@ on_control_end(struct control_user *u)
 
 /* ---- reload ---------------------------------------------------------------- */
 
+static void
+note_certificate(const struct worker *w)
+{
+    int64_t end_unix_s = tls_context_expiry_unix_s(w->tls_server);
+    metrics_set(GAUGE_TLS_EXPIRY, end_unix_s > 0 ? (uint64_t)end_unix_s : 0);
+}
+
 static int
 prepare_reload(struct config_follower *f, const struct config *next, struct err *err)
 {
@@ -174,6 +182,7 @@ commit_reload(struct config_follower *f)
     struct worker *w = container_of(f, struct worker, follower);
     const struct config *before = w->in_force;
     tls_context_swap(w->tls_server, w->tls_next);
+    note_certificate(w);
     w->in_force = w->next;
     w->config = *w->next;
     w->next = before != w->cfg->config ? before : NULL;
@@ -255,6 +264,7 @@ open_network(struct worker *w, struct err *err)
     w->resolver = resolver_new(w->loop, &dns, err);
     if (w->tls_server == NULL || w->tls_client == NULL || w->resolver == NULL)
         return -1;
+    note_certificate(w);
     w->signers = signer_client_new(w->loop, c->signer_sockets, c->signer_count);
     w->checker = checker_client_new(w->loop, w->resolver, c->checker_socket);
     w->preflight = preflight_new(w->loop, c, w->resolver, w->checker);
@@ -314,7 +324,8 @@ open_doors(struct worker *w)
                             .config = c,
                             .queue = w->queue,
                             .door = w->door,
-                            .credentials = w->credentials};
+                            .credentials = w->credentials,
+                            .preflight = w->preflight};
     w->api = api_new(&api);
 }
 

@@ -101,6 +101,29 @@ credentials_refresh(struct credentials *cs)
     (void)cs;
 }
 
+static struct credentials_refresh_op *refreshing;
+static struct timer refresh_timer;
+
+static void
+answer_refresh(struct timer *t)
+{
+    struct credentials_refresh_op *op = refreshing;
+    (void)t;
+    refreshing = NULL;
+    op->is_fresh = true;
+    op->done(op);
+}
+
+void
+credentials_refresh_start(struct credentials_refresh_op *op, struct credentials *cs)
+{
+    (void)cs;
+    assert_null(refreshing);
+    refreshing = op;
+    timer_init(&refresh_timer, loop, answer_refresh);
+    timer_start(&refresh_timer, 0);
+}
+
 struct config_generation *
 credential_memory(const struct credentials *cs, const struct config_credential *cr)
 {
@@ -753,6 +776,35 @@ cancels_for_a_client_that_is_gone(void **state)
     }
 }
 
+/* What is at the door is cancelled, the rest of a batch is not given to it. */
+static void
+stops_a_batch_of_a_client_that_is_gone(void **state)
+{
+    (void)state;
+    struct buf body;
+    struct client c = client_open(port);
+    char text[1024];
+    buf_init(&body, 64 << 10);
+    buf_add_str(&body, "{\"messages\":[" GOOD);
+    for (int i = 1; i < 20; i++)
+        buf_add_str(&body, "," GOOD);
+    buf_add_str(&body, "]}");
+    int n = snprintf(text, sizeof text,
+                     "POST /v1/messages/batch HTTP/1.1\r\nHost: localhost:%u\r\n%s"
+                     "Content-Length: %zu\r\n\r\n",
+                     port, KEY, body.len);
+    fake.hold = true;
+    client_send(&c, slice_from(text, (size_t)n));
+    client_send(&c, buf_slice(&body));
+    wait_until_above(&fake.submitted, API_BATCH_AT_ONCE - 1);
+    client_close(&c);
+    wait_until_above(&fake.cancelled, API_BATCH_AT_ONCE - 1);
+    assert_int_equal(ask(&c, "GET /healthz", "", SLICE_NONE).status, 200);
+    client_close(&c);
+    assert_int_equal(fake.submitted, API_BATCH_AT_ONCE);
+    buf_fini(&body);
+}
+
 /* While the pool still compiles, there is nothing to cancel: nothing starts. */
 static void
 starts_nothing_for_a_client_that_is_gone(void **state)
@@ -956,6 +1008,7 @@ shows_metrics(void **state)
     assert_true(slice_starts(type, SLICE("text/plain; version=0.0.4")));
     assert_true(body_has(&a, "stagepost_queue_messages{state=\"live\"} 7\n"));
     assert_true(body_has(&a, "stagepost_queue_messages{state=\"notices\"} 1\n"));
+    assert_true(body_has(&a, "stagepost_queue_messages{state=\"held\"} 3\n"));
     assert_true(body_has(&a, "stagepost_up 1\n") && body_has(&a, "stagepost_build_info{version="));
     assert_true(body_has(&a, "stagepost_uncertain_attempts_total"));
     assert_true(body_has(&a, "stagepost_time_to_delivery_seconds_bucket"));
@@ -1515,6 +1568,7 @@ main(void)
         ROUTE_TEST(compiles_large_bodies_off_the_loop),
         ROUTE_TEST(refuses_what_is_too_large),
         ROUTE_TEST(cancels_for_a_client_that_is_gone),
+        ROUTE_TEST(stops_a_batch_of_a_client_that_is_gone),
         ROUTE_TEST(starts_nothing_for_a_client_that_is_gone),
         ROUTE_TEST(accepts_a_raw_message),
         ROUTE_TEST(refuses_raw_messages),

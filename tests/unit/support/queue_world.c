@@ -39,7 +39,9 @@ void
 world_turn(struct world *w, uint64_t limit_ms, const char *what)
 {
     if (clock_mono_ms() > limit_ms) {
-        fprintf(stderr, "waited in vain for: %s\n", what);
+        fprintf(stderr,
+                "waited in vain for: %s (or the test failed before, with something in hand)\n",
+                what);
         abort();
     }
     world_run_ms(w, 2);
@@ -95,7 +97,7 @@ worker_configure(struct world *w, struct worker *k)
     k->consumer = (struct queue_consumer){on_job, on_notice, on_event};
     k->cfg = (struct queue_config){.redis.kind = NET_UNIX,
                                    .links = 2,
-                                   .lease_ms = 800,
+                                   .lease_ms = 4000, /* a slow machine keeps it */
                                    .history_bytes = 64 << 20,
                                    .history_age_ms = 86400000,
                                    .commit_timeout_ms = 5000,

@@ -33,6 +33,8 @@ struct step {
         STEP_REVOKE,     /* the credential is removed */
         STEP_STATUS,     /* of the queue, number */
         STEP_MEMORY,     /* number 1: messages take all the memory they may; 0: no longer */
+        STEP_DRIBBLE,    /* bytes and a pause, again until `also` comes, at most `number` times; any
+                            250    may come before */
         STEP_REPEAT,     /* the next `number` times: bytes, expecting `also` if it has text */
     } kind;
     struct slice bytes;
@@ -68,6 +70,10 @@ struct step {
     {                                                                                              \
         .kind = STEP_REPEAT, .number = (n), .bytes = SLICE(text), .also = SLICE(reply)             \
     }
+#define DRIBBLE(n, text, reply)                                                                    \
+    {                                                                                              \
+        .kind = STEP_DRIBBLE, .number = (n), .bytes = SLICE(text), .also = SLICE(reply)            \
+    }
 #define GONE                                                                                       \
     {                                                                                              \
         .kind = STEP_GONE                                                                          \
@@ -95,7 +101,7 @@ struct step {
 
 /* From the banner to an authenticated session of dev/dev. */
 #define LOGGED_IN                                                                                  \
-    S("220 gw.example ESMTP"), C("EHLO c.example"), S("250 STARTTLS"), C("STARTTLS"),              \
+    S("220 gw.example ESMTP"), C("EHLO c.example"), S("250 LIMITS RCPTMAX="), C("STARTTLS"),              \
         S("220 2.0.0 "), TLS, C("EHLO c.example"), S("250 AUTH PLAIN LOGIN"),                      \
         C("AUTH PLAIN AGRldgBkZXY="), S("235 2.7.0 ")
 #define MAIL_RCPT                                                                                  \
@@ -116,6 +122,7 @@ struct door_visit {
 struct dialog {
     /* in; zero is the usual */
     bool implicit_tls;
+    bool offers_scram;
     enum submit_result door_result;
     const char *door_text;
     unsigned door_delay_ms;

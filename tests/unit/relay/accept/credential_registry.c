@@ -104,7 +104,9 @@ records_come_change_and_go(void **state)
     assert_false(credential_is_of_file(cs, held));
     assert_true(credential_is_of_file(cs, &IN_FILE));
     assert_true(credential_record(cs, SLICE("shop"), &again));
-    assert_string_equal(again, text); /* what was read is what is compared */
+    assert_string_equal(again, text);   /* what was read is what is compared */
+    assert_null(strstr(text, "scram")); /* as records were before there was SCRAM */
+    assert_string_equal(held->scram, "");
     free(again);
     assert_false(credential_record(cs, SLICE("file"), &again));
 
@@ -127,9 +129,60 @@ records_come_change_and_go(void **state)
     loop_free(fake.loop);
 }
 
+struct asker {
+    struct credentials_refresh_op op;
+    struct credentials *cs;
+    struct asker *next; /* starts when this one is done */
+    unsigned at;        /* how many questions were answered before it was done */
+};
+
+static void
+on_told(struct credentials_refresh_op *op)
+{
+    struct asker *a = container_of(op, struct asker, op);
+    a->at = fake.asked;
+    if (a->next != NULL)
+        credentials_refresh_start(&a->next->op, a->cs);
+}
+
+/* Who asks while an answer is on its way gets that of the next question. */
+static void
+waiting_ends_with_a_later_question(void **state)
+{
+    struct config config = {.development = true};
+    struct asker a[4] = {0};
+    (void)state;
+    log_init("test", 0, LOG_ERROR + 1);
+    memset(&fake, 0, sizeof fake);
+    fake.loop = loop_new();
+    struct credentials *cs = credentials_new(fake.loop, &config);
+    credentials_use_queue(cs, NULL);
+    for (unsigned i = 0; i < 4; i++)
+        a[i] = (struct asker){.cs = cs, .op.done = on_told, .next = i == 1 ? &a[2] : NULL};
+    credentials_refresh_start(&a[0].op, cs);
+    credentials_refresh_start(&a[1].op, cs);
+    assert_int_equal(a[0].at, 0); /* nothing within the start */
+    loop_run(fake.loop);
+    assert_int_equal(a[0].at, 1);
+    assert_int_equal(a[1].at, 1);
+    assert_int_equal(a[2].at, 0);
+    assert_true(a[0].op.is_fresh);
+    fake.away = true;
+    loop_run(fake.loop);
+    assert_int_equal(a[2].at, 2);
+    assert_false(a[2].op.is_fresh);
+    credentials_refresh_start(&a[3].op, cs);
+    credentials_free(cs);
+    assert_false(a[3].op.is_fresh);
+    assert_int_equal(a[3].at, 2);
+    loop_run(fake.loop);
+    loop_free(fake.loop);
+}
+
 int
 main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(records_come_change_and_go)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(records_come_change_and_go),
+                                       cmocka_unit_test(waiting_ends_with_a_later_question)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

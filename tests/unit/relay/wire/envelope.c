@@ -166,6 +166,41 @@ cut_and_extended_records_are_refused(void **state)
     buf_fini(&b);
 }
 
+/* What a sender wishes is written only where there is something. */
+static void
+wishes_have_one_spelling(void **state)
+{
+    (void)state;
+    static const char want[] = "E\x01\x08\0\0\x03"
+                               "a@b"
+                               "\0\0\0\0\0\0\0\0\0\0"
+                               "\0\0\0\0\0\0\x01\x02"
+                               "\0\x03[1]"
+                               "\0\x02{}";
+    const struct envelope e = {.reverse_path = SLICE("a@b"),
+                               .send_at_unix_ms = 0x102,
+                               .tags = SLICE("[1]"),
+                               .metadata = SLICE("{}")};
+    struct buf b;
+    buf_init(&b, 1000);
+    assert_true(envelope_encode(&e, &b));
+    assert_bytes(&b, want, sizeof want - 1);
+    struct envelope back;
+    assert_true(envelope_decode(buf_slice(&b), &back));
+    assert_int_equal(back.send_at_unix_ms, 0x102);
+    assert_slice(back.tags, "[1]");
+    assert_slice(back.metadata, "{}");
+    for (size_t n = 0; n < b.len; n++)
+        assert_false(envelope_decode(slice_from(buf_slice(&b).p, n), &back));
+    assert_false(envelope_decode(SLICE("E\x01\x08\0\0\0\0\0\0\0\0\0\0\0\0\0"
+                                       "\0\0\0\0\0\0\0\0\0\0\0\0"),
+                                 &back));
+    assert_false(envelope_decode(SLICE("E\x01\x08\0\0\0\0\0\0\0\0\0\0\0\0\0"
+                                       "\xff\0\0\0\0\0\0\0\0\0\0\0"),
+                                 &back));
+    buf_fini(&b);
+}
+
 static void
 values_out_of_range_are_refused(void **state)
 {
@@ -247,6 +282,7 @@ main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(envelope_has_golden_bytes),
+        cmocka_unit_test(wishes_have_one_spelling),
         cmocka_unit_test(options_have_golden_bytes),
         cmocka_unit_test(verdict_has_golden_bytes),
         cmocka_unit_test(cut_and_extended_records_are_refused),

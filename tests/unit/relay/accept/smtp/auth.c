@@ -165,6 +165,113 @@ long_answers(void **state)
     assert_int_equal(dialog_steps(steps), 0);
 }
 
+static void
+scram_steps(bool offers, const struct step *steps)
+{
+    struct dialog d = {.steps = steps, .offers_scram = offers};
+    dialog_play(&d);
+}
+
+/* "dev", "right", "last": what the exchange says is tested where it is; here is what
+ * the session does with it. */
+static void
+scram_dialogs(void **state)
+{
+    (void)state;
+    static const struct step whole[] = {TLS_UP,
+                                        C("EHLO c"),
+                                        S("250 AUTH SCRAM-SHA-256-PLUS SCRAM-SHA-256 PLAIN LOGIN"),
+                                        C("AUTH SCRAM-SHA-256"),
+                                        S("334 "),
+                                        C("ZGV2"),
+                                        S("334 Zmlyc3Q="),
+                                        C("cmlnaHQ="),
+                                        S("334 bGFzdA=="),
+                                        C(""),
+                                        S("235 2.7.0 "),
+                                        C("AUTH SCRAM-SHA-256"),
+                                        S("503 "),
+                                        MAIL_RCPT,
+                                        END};
+    static const struct step plus[] = {TLS_UP,
+                                       C("auth scram-sha-256-plus ZGV2"),
+                                       S("334 Zmlyc3Q="),
+                                       SLOW("cmlnaHQ=\r\n"),
+                                       S("334 bGFzdA=="),
+                                       C(""),
+                                       S("235 "),
+                                       END};
+    static const struct step cancelled[] = {TLS_UP,          C("AUTH SCRAM-SHA-256 ZGV2"),
+                                            S("334 "),       C("*"),
+                                            S("501 5.7.0 "), C("AUTH SCRAM-SHA-256 ZGV2"),
+                                            S("334 "),       C("cmlnaHQ="),
+                                            S("334 "),       C("*"),
+                                            S("501 5.7.0 "), C("MAIL FROM:<a@example.org>"),
+                                            S("530 "),       C("AUTH SCRAM-SHA-256"),
+                                            S("334 "),       C("*"),
+                                            S("501 5.7.0 "), C("AUTH PLAIN AGRldgBkZXY="),
+                                            S("235 "),       END};
+    static const struct step malformed[] = {TLS_UP,          C("AUTH SCRAM-SHA-256 ="),
+                                            S("501 5.5.2 "), C("AUTH SCRAM-SHA-256 %"),
+                                            S("501 5.5.2 "), C("AUTH SCRAM-SHA-256 ZGV2"),
+                                            S("334 "),       C("%"),
+                                            S("501 5.5.2 "), C("AUTH SCRAM-SHA-256 ZGV2"),
+                                            S("334 "),       C("cmlnaHQ="),
+                                            S("334 "),       C("ZGV2"),
+                                            S("501 5.5.2 "), C("MAIL FROM:<a@example.org>"),
+                                            S("530 "),       C("AUTH SCRAM-SHA-1"),
+                                            S("504 5.5.4 "), END};
+    static const struct step wrong[] = {TLS_UP,
+                                        C("AUTH SCRAM-SHA-256 ZGV2"),
+                                        S("334 "),
+                                        C("ZGV2"),
+                                        S("535 5.7.8 "),
+                                        C("AUTH SCRAM-SHA-256 eQ=="),
+                                        /* a downgrade */ S("535 5.7.8 "),
+                                        C("AUTH SCRAM-SHA-256 ZGV2"),
+                                        S("334 "),
+                                        C("ZGV2"),
+                                        S("421 4.7.0 "),
+                                        GONE,
+                                        END};
+    static const struct step removed[] = {TLS_UP,
+                                          C("AUTH SCRAM-SHA-256 ZGV2"),
+                                          S("334 "),
+                                          C("cmlnaHQ="),
+                                          S("334 "),
+                                          DO(REVOKE),
+                                          C(""),
+                                          S("535 5.7.8 "),
+                                          C("MAIL FROM:<a@example.org>"),
+                                          S("530 "),
+                                          END};
+    static const struct step gone[] = {
+        TLS_UP, C("AUTH SCRAM-SHA-256 ZGV2"), S("334 "), C("cmlnaHQ="), DO(CUT), END};
+    static const struct step *const all[] = {whole, plus,    cancelled, malformed,
+                                             wrong, removed, gone};
+    for (size_t i = 0; i < sizeof all / sizeof *all; i++)
+        scram_steps(true, all[i]);
+}
+
+/* Nobody has keys, or there is no TLS. */
+static void
+scram_not_offered(void **state)
+{
+    (void)state;
+    static const struct step no_keys[] = {TLS_UP,
+                                          C("EHLO c"),
+                                          S("250 AUTH PLAIN LOGIN"),
+                                          C("AUTH SCRAM-SHA-256"),
+                                          S("504 "),
+                                          C("AUTH SCRAM-SHA-256-PLUS"),
+                                          S("504 "),
+                                          END};
+    static const struct step clear[] = {
+        S("220 "), C("EHLO c"), S("250 LIMITS "), C("AUTH SCRAM-SHA-256"), S("530 "), END};
+    scram_steps(false, no_keys);
+    scram_steps(true, clear);
+}
+
 int
 main(void)
 {
@@ -175,6 +282,8 @@ main(void)
         cmocka_unit_test(refusals),
         cmocka_unit_test(three_wrong_passwords),
         cmocka_unit_test(long_answers),
+        cmocka_unit_test(scram_dialogs),
+        cmocka_unit_test(scram_not_offered),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

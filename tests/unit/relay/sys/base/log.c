@@ -15,6 +15,7 @@
 #include <jansson.h>
 
 #include "relay/sys/base/buf.h"
+#include "relay/sys/base/metrics.h"
 
 /* What log_write() puts on standard error, parsed; standard error is a pipe
  * meanwhile. */
@@ -85,17 +86,57 @@ a_line_has_at_most_its_maximum_and_stays_json(void **state)
 }
 
 static void
+nothing_reaches_a_terminal_but_text(void **state)
+{
+    (void)state;
+    char line[LOG_LINE_MAX + 1];
+    struct catcher c;
+    catch_start(&c);
+    LOG(LOG_INFO, "test.event",
+        LF_S("text", SLICE("\r\n\x1b[2J\xc2\x9b"
+                           "2J\x7f\0 \xc3\xa9 {\"event\":1}")));
+    size_t n = catch_end(&c, line, LOG_LINE_MAX);
+    for (size_t i = 0; i + 1 < n; i++)
+        assert_true((unsigned char)line[i] >= 0x20 && line[i] != 0x7f && line[i] != '\xc2');
+    json_t *o = json_loadb(line, n, JSON_ALLOW_NUL, NULL);
+    const char text[] = "\r\n\x1b[2J\xc2\x9b"
+                        "2J\x7f\0 \xc3\xa9 {\"event\":1}";
+    assert_memory_equal(json_string_value(json_object_get(o, "text")), text, sizeof text);
+    json_decref(o);
+}
+
+static void
+the_ids_stand_first(void **state)
+{
+    (void)state;
+    char line[LOG_LINE_MAX + 1] = "";
+    struct catcher c;
+    catch_start(&c);
+    log_init("worker", 7, LOG_INFO);
+    LOG(LOG_INFO, "order", LF_STR("why", "x"), LF_U("session", 3), LF_STR("attempt", "2"),
+        LF_STR("msg", "1"), LF_U("n", 4));
+    catch_end(&c, line, LOG_LINE_MAX);
+    static const char WANTED[] =
+        "\"level\":\"info\",\"event\":\"order\",\"worker\":7,\"msg\":\"1\",\"attempt\":\"2\","
+        "\"session\":3,\"why\":\"x\",\"n\":4}\n";
+    assert_memory_equal(line, "{\"ts\":\"20", 9);
+    assert_string_equal(strchr(line, ',') + 1, WANTED);
+    log_init("test", 3, LOG_INFO);
+}
+
+static void
 a_reader_that_stands_still_costs_lines_and_no_wait(void **state)
 {
     (void)state;
     struct catcher c;
     static char all[1 << 20];
-    uint64_t before = log_dropped_lines();
+    uint64_t before = log_dropped_lines(), counted = metrics_total(METRIC_LOG_DROPPED);
     catch_start(&c);
     for (int i = 0; i < 2000; i++)
         LOG(LOG_WARN, "flood", LF_U("i", i), LF_STR("pad", "xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx"));
     size_t n = catch_end(&c, all, sizeof all);
     assert_true(log_dropped_lines() > before);
+    assert_int_equal(metrics_total(METRIC_LOG_DROPPED) - counted, log_dropped_lines() - before);
     assert_int_equal(all[n - 1], '\n'); /* no line is torn */
 }
 
@@ -118,6 +159,8 @@ main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_line_is_one_json_object),
         cmocka_unit_test(a_line_has_at_most_its_maximum_and_stays_json),
+        cmocka_unit_test(nothing_reaches_a_terminal_but_text),
+        cmocka_unit_test(the_ids_stand_first),
         cmocka_unit_test(a_reader_that_stands_still_costs_lines_and_no_wait),
         cmocka_unit_test(levels_below_the_least_are_silent),
     };

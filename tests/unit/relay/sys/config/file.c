@@ -326,38 +326,39 @@ static void
 test_credentials(void **state)
 {
     (void)state;
-    check(HOST LISTEN TLS DOMAINS
-          "credentials = (\n"
-          "  { user = \"a\"; tenant = \"t\"; senders = [ \"example.org\" ]; },\n"
-          "  { user = \"a\"; tenant = \"t\"; senders = [ \"other.example\" ]; password_hash = "
-          "\"" HASH "\"; },\n"
-          "  { user = \"c\"; tenant = \"t\"; senders = [ \"*\" ]; key_hash = \"" SHA "\"; },\n"
-          "  { user = \"d\"; tenant = \"t\"; senders = [ ]; key_hash = \"" SHA "\"; },\n"
-          "  { user = \"e\"; tenant = \"t\"; senders = [ 1 ]; password_hash = \"secret\"; },\n"
-          "  { user = \"f\"; tenant = \"t\"; senders = [ \"example.org\" ];\n"
-          "    password_hash = \"" HASH "\"; password_file = \"/p\"; },\n"
-          "  { user = \"g\"; tenant = \"\"; senders = [ \"example.org\" ]; key_hash = \"abc\"; });",
-          12, 1,
-          "f:6: credentials[0]: nobody can use it: password_hash, password_file or key_hash is "
-          "wanted\n"
-          "f:7: credentials[1].user: a is credentials[0] too\n"
-          "f:7: warning: credentials[1].senders: other.example has no DKIM key: its mail goes out "
-          "unsigned\n"
-          "f:8: credentials[2].senders: \"*\": a name of letters, digits, hyphens and dots (others "
-          "as xn--...) is wanted\n"
-          "f:9: credentials[3].senders: 0 entries: 1 to 1000 are wanted\n"
-          "f:9: credentials[3].key_hash: credentials[2] has the same key\n"
-          "f:10: credentials[4].password_hash: a crypt(5) hash of a current method is wanted, such "
-          "as `mkpasswd -m yescrypt` prints\n"
-          "f:10: credentials[4].senders: a text is wanted, this is a number\n"
-          "f:10: credentials[4]: nobody can use it: password_hash, password_file or key_hash is "
-          "wanted\n"
-          "f:12: credentials[5].password_file: password_hash is given too\n"
-          "f:13: credentials[6].key_hash: 64 hexadecimal digits in lower case are wanted, the "
-          "SHA-256 of the API key\n"
-          "f:13: credentials[6].tenant: \"\": a text of another length is wanted\n"
-          "f:13: credentials[6]: nobody can use it: password_hash, password_file or key_hash is "
-          "wanted\n");
+    check(
+        HOST LISTEN TLS DOMAINS
+        "credentials = (\n"
+        "  { user = \"a\"; tenant = \"t\"; senders = [ \"example.org\" ]; },\n"
+        "  { user = \"a\"; tenant = \"t\"; senders = [ \"other.example\" ]; password_hash = "
+        "\"" HASH "\"; },\n"
+        "  { user = \"c\"; tenant = \"t\"; senders = [ \"*\" ]; key_hash = \"" SHA "\"; },\n"
+        "  { user = \"d\"; tenant = \"t\"; senders = [ ]; key_hash = \"" SHA "\"; },\n"
+        "  { user = \"e\"; tenant = \"t\"; senders = [ 1 ]; password_hash = \"secret\"; },\n"
+        "  { user = \"f\"; tenant = \"t\"; senders = [ \"example.org\" ];\n"
+        "    password_hash = \"" HASH "\"; password_file = \"/p\"; },\n"
+        "  { user = \"g\"; tenant = \"\"; senders = [ \"example.org\" ]; key_hash = \"abc\"; });",
+        12, 1,
+        "f:6: credentials[0]: nobody can use it: password_hash, password_file, scram or key_hash "
+        "is wanted\n"
+        "f:7: credentials[1].user: a is credentials[0] too\n"
+        "f:7: warning: credentials[1].senders: other.example has no DKIM key: its mail goes out "
+        "unsigned\n"
+        "f:8: credentials[2].senders: \"*\": a name of letters, digits, hyphens and dots (others "
+        "as xn--...) is wanted\n"
+        "f:9: credentials[3].senders: 0 entries: 1 to 1000 are wanted\n"
+        "f:9: credentials[3].key_hash: credentials[2] has the same key\n"
+        "f:10: credentials[4].password_hash: a crypt(5) hash of a current method is wanted, such "
+        "as `mkpasswd -m yescrypt` prints\n"
+        "f:10: credentials[4].senders: a text is wanted, this is a number\n"
+        "f:10: credentials[4]: nobody can use it: password_hash, password_file, scram or key_hash "
+        "is wanted\n"
+        "f:12: credentials[5].password_file: password_hash is given too\n"
+        "f:13: credentials[6].key_hash: 64 hexadecimal digits in lower case are wanted, the "
+        "SHA-256 of the API key\n"
+        "f:13: credentials[6].tenant: \"\": a text of another length is wanted\n"
+        "f:13: credentials[6]: nobody can use it: password_hash, password_file, scram or key_hash "
+        "is wanted\n");
 }
 
 static void
@@ -415,6 +416,36 @@ test_what_a_credential_may_do(void **state)
         "f:8: credentials[0].rate: \"100\": a rate such as \"100/m\" (s, m or h) is wanted\n"
         "f:8: credentials[0].expires: \"soon\": a date such as \"2027-01-31\" or "
         "\"2027-01-31T12:00:00Z\" is wanted\n");
+}
+
+#define SCRAM_SALT_A "SCRAM-SHA-256$4096:W22ZaJ0SNY7soEsUEjb6gQ==$"
+#define SCRAM_SALT_B "SCRAM-SHA-256$4096:X22ZaJ0SNY7soEsUEjb6gQ==$"
+#define SCRAM_KEYS                                                                                 \
+    "WG5d8oPm3OtcPnkdi4Uo7BkeZkBFzpcXkuLmtbsT4qY=:wfPLwcE6nTWhTAmQ7tl2KeoiWGPlZqQxSrmfPwDl2dU="
+
+static void
+test_scram_keys(void **state)
+{
+    struct config_file *f = parse(HOST LISTEN TLS DOMAINS CREDENTIAL(
+        "scram = [ \"" SCRAM_SALT_A SCRAM_KEYS "\", \"" SCRAM_SALT_A SCRAM_KEYS "\" ];"));
+    (void)state;
+    assert_int_equal(config_file_errors(f) + config_file_warnings(f), 0);
+    const struct config_credential *c = &config_file_draft(f)->config.credentials[0];
+    assert_string_equal(c->scram, SCRAM_SALT_A SCRAM_KEYS);
+    assert_string_equal(c->other_scram, c->scram);
+    config_file_free(f);
+    check(
+        HOST LISTEN TLS DOMAINS
+        "credentials = ( { user = \"a\"; tenant = \"t\"; senders = [ \"example.org\" ];\n"
+        "  scram = [ \"" SCRAM_SALT_A SCRAM_KEYS "\", \"" SCRAM_SALT_B SCRAM_KEYS "\" ]; },\n"
+        " { user = \"b\"; tenant = \"t\"; senders = [ \"example.org\" ]; scram = \"pencil\"; } );",
+        3, 0,
+        "f:6: credentials[0].scram: the second is not of the same salt and count: `stagepost "
+        "credential scram --like FIRST` makes one\n"
+        "f:7: credentials[1].scram: SCRAM-SHA-256$COUNT:SALT$KEY:KEY is wanted, as `stagepost "
+        "credential scram` prints\n"
+        "f:7: credentials[1]: nobody can use it: password_hash, password_file, scram or key_hash "
+        "is wanted\n");
 }
 
 static void
@@ -581,6 +612,7 @@ main(void)
         cmocka_unit_test(test_domains),
         cmocka_unit_test(test_credentials),
         cmocka_unit_test(test_what_a_credential_may_do),
+        cmocka_unit_test(test_scram_keys),
         cmocka_unit_test(test_weak_hashes_are_refused),
         cmocka_unit_test(test_syntax_errors_have_their_line),
         cmocka_unit_test(test_problems_beyond_the_limit_are_counted),

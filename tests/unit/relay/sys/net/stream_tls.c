@@ -194,6 +194,42 @@ a_dialog_survives_single_bytes(void **state)
     world_free(&w);
 }
 
+/* tls-exporter and tls-unique are the same at both ends, other ones in each connection,
+ * and there is none without TLS or without the extended master secret. */
+static void
+both_ends_have_one_binding(void **state)
+{
+    (void)state;
+    static const struct {
+        int version;
+        uint64_t without;
+        const char *name;
+        size_t bytes; /* 0: none */
+    } ROWS[] = {{TLS1_3_VERSION, 0, "tls-exporter", 32},
+                {TLS1_2_VERSION, 0, "tls-unique", 12},
+                {TLS1_2_VERSION, SSL_OP_NO_EXTENDED_MASTER_SECRET, "", 0}};
+    struct stream_binding at_server, at_client, before = {.n = 0};
+    for (size_t i = 0; i < 2 * ARRAY_LEN(ROWS); i++) {
+        struct world w;
+        const size_t row = i / 2;
+        world_open(&w);
+        SSL_CTX_set_max_proto_version(w.client_ctx->ssl, ROWS[row].version);
+        SSL_CTX_set_options(w.client_ctx->ssl, ROWS[row].without);
+        assert_false(stream_channel_binding(w.server, &at_server));
+        shake_hands(&w);
+        assert_int_equal(stream_channel_binding(w.server, &at_server), ROWS[row].bytes > 0);
+        assert_int_equal(stream_channel_binding(w.client, &at_client), ROWS[row].bytes > 0);
+        if (ROWS[row].bytes > 0) {
+            assert_string_equal(at_server.name, ROWS[row].name);
+            assert_int_equal(at_server.n, ROWS[row].bytes);
+            assert_memory_equal(at_server.bytes, at_client.bytes, at_server.n);
+            assert_memory_not_equal(at_server.bytes, before.bytes, at_server.n);
+            before = at_server;
+        }
+        world_abort(&w);
+    }
+}
+
 static void
 older_versions_are_refused(void **state)
 {
@@ -808,6 +844,7 @@ main(void)
     identity_make(&identity);
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_dialog_survives_single_bytes),
+        cmocka_unit_test(both_ends_have_one_binding),
         cmocka_unit_test(older_versions_are_refused),
         cmocka_unit_test(only_a_verified_name_counts),
         cmocka_unit_test(opportunistic_clients_take_any_certificate),

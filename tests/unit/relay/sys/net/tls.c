@@ -118,6 +118,8 @@ servers_have_forward_secrecy(void **state)
         assert_true(exchange == NID_kx_ecdhe || exchange == NID_kx_any);
         assert_true(SSL_CIPHER_get_auth_nid(c) != NID_auth_null);
         assert_true(SSL_CIPHER_get_bits(c, &bits) >= 128);
+        assert_true(SSL_CIPHER_is_aead(c));
+        assert_null(strstr(SSL_CIPHER_get_name(c), "CCM")); /* CCM-8: tags of 64 bits */
     }
     assert_true(SSL_CTX_get_min_proto_version(server->ssl) >= TLS1_2_VERSION);
     tls_context_free(server);
