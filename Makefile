@@ -42,7 +42,7 @@ LIB_SRC := $(filter-out relay/main.c,$(SRC))
 UNIT_SUPPORT := $(shell find tests/unit/support -name "*.c" 2>/dev/null | sort)
 UNIT_SRC := $(filter-out $(UNIT_SUPPORT),$(shell find tests/unit -name "*.c" | sort))
 FUZZ_SRC := $(sort $(wildcard tests/fuzz/*.c))
-GEN := build/gen/queue/scripts.inc build/gen/api/console/files.inc
+GEN := build/gen/queue/scripts.inc build/gen/api/console/files.inc build/gen/api/openapi.inc
 
 .PHONY: all
 all: stagepost
@@ -60,6 +60,10 @@ build/gen/api/console/files.inc: api/console/embed.sh $(sort $(wildcard api/cons
 		api/console/*.js api/console/*.css api/console/*.svg))
 	@mkdir -p $(@D)
 	sh api/console/embed.sh $(filter-out %.sh,$^) > $@
+
+build/gen/api/openapi.inc: api/console/embed.sh api/openapi.json
+	@mkdir -p $(@D)
+	PREFIX=API sh api/console/embed.sh api/openapi.json > $@
 
 define variant
 build/$(1)/%.o: %.c | $(GEN)

@@ -218,16 +218,23 @@ on_settled(struct timer *t)
     queue_sweep_start(&c->sweep, c->api->parts.queue);
 }
 
+/* All workers know by now: who has the answer can use what it says, anywhere. */
+static void
+on_known(struct timer *t)
+{
+    struct change *c = container_of(t, struct change, settle);
+    respond(c);
+    change_free(c);
+}
+
 static void
 finish(struct change *c)
 {
-    if (c->kind == CHANGE_FREEZE || c->kind == CHANGE_UNFREEZE) {
-        timer_init(&c->settle, c->api->parts.loop, on_settled);
-        timer_start(&c->settle, c->kind == CHANGE_FREEZE ? CREDENTIAL_SETTLE_MS : 0);
-        return;
-    }
-    respond(c);
-    change_free(c);
+    bool sweeps = c->kind == CHANGE_FREEZE || c->kind == CHANGE_UNFREEZE;
+    timer_init(&c->settle, c->api->parts.loop, sweeps ? on_settled : on_known);
+    timer_start(&c->settle, c->kind == CHANGE_FREEZE     ? CREDENTIAL_SETTLE_MS
+                            : c->kind == CHANGE_UNFREEZE ? 0
+                                                         : CREDENTIAL_KNOWN_MS);
 }
 
 static void

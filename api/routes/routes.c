@@ -36,6 +36,7 @@ static const struct http_route ROUTES[] = {
     {"GET", "/healthz", 0, api_admit_key_or_loopback, health_live},
     {"GET", "/readyz", 0, api_admit_key_or_loopback, health_ready},
     {"GET", "/metrics", 0, api_admit_operator_or_loopback, metrics_get},
+    {"GET", "/openapi.json", 0, NULL, openapi_get},
     {"GET", "/", 0, NULL, console_page},
     {"GET", "/console/about", 0, NULL, console_about},
     {"GET", "/console/*", 0, NULL, console_file},

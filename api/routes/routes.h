@@ -40,6 +40,7 @@ void credentials_unfreeze(struct http_request *r);
 void health_live(struct http_request *r);
 void health_ready(struct http_request *r);
 void metrics_get(struct http_request *r);
+void openapi_get(struct http_request *r);
 void console_page(struct http_request *r);
 void console_file(struct http_request *r);
 void console_about(struct http_request *r);

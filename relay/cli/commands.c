@@ -41,10 +41,10 @@ static const struct command COMMANDS[] = {
     {"msg", "ID [explain|raw|retry|cancel|hold|release]", "what became of a message", msg_main},
     {"queue", "[summary|ls|shape]", "what waits, for whom, and why", queue_main},
     {"suppress", "ls|add|rm", "addresses that get no mail", suppress_main},
-    {"backup", "DIR", "copies the queue, while it runs", backup_main},
-    {"restore", "DIR --state DIR", "puts a copy of the queue back", restore_main},
     {"credential", "ls|add|rotate|freeze|unfreeze|rm|scram", "who may hand in mail",
      credential_main},
+    {"backup", "DIR", "copies the queue, while it runs", backup_main},
+    {"restore", "DIR --state DIR", "puts a copy of the queue back", restore_main},
     {"send", "--from A --to B [--subject S] [FILE]", "hands a message in", send_main},
     {"sendmail", "[-t] [-i] [RECIPIENT]...", "takes a message as sendmail(8) does", sendmail_main},
 };

@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "relay/accept/policy/preflight.h"
 #include "relay/accept/smtp/session.h"
 #include "relay/sys/base/bug.h"
 #include "relay/sys/base/log.h"
@@ -252,6 +253,13 @@ credential_renew(const struct credentials *cs, const struct config_credential *o
     (void)proof;
     (void)from;
     return old;
+}
+
+void
+preflight_expect(struct preflight *p, struct slice reverse_domain)
+{
+    (void)p;
+    (void)reverse_domain;
 }
 
 /* ---- playing ------------------------------------------------------------------ */

@@ -38,7 +38,7 @@ tidy() {
         files=$(git ls-files 'relay/*.c' 'dkim/*.c' 'api/*.c' 'queue/*.c')
     fi
     [ -n "$files" ] || return 0
-    make -s build/gen/queue/scripts.inc build/gen/api/console/files.inc || return 1
+    make -s build/gen/queue/scripts.inc build/gen/api/console/files.inc build/gen/api/openapi.inc || return 1
     # The compiler's "N warnings generated" is noise; anything else on standard
     # error (a file that does not parse, a crash of clang-tidy) is a finding.
     # shellcheck disable=SC2046,SC2086

@@ -5,6 +5,7 @@ changes. Ports are on loopback. Needs root."""
 import contextlib
 import glob
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -67,7 +68,8 @@ class Server:
         self.configure()
         self.log = open(os.path.join(self.mail, "server.log"), "ab")
         self.process = subprocess.Popen(
-            [*(network.enter_network if network else ()), "unshare", "--mount", "--pid", "--fork", "--kill-child", "sh", "-c", ENTER, "sh",
+            [*(network.enter_network if network else ()), "unshare", "--mount", "--pid", "--fork",
+             "--kill-child", "sh", "-c", ENTER, "sh",
              os.path.join(ROOT, "build", self.name), self.work, *self.command()],
             env={**os.environ, "STAGED": self.staged, "MAIL": self.mail,
                  "PATH": "/usr/sbin:/usr/bin:/sbin:/bin"},
@@ -99,6 +101,8 @@ class Server:
         self.stage("etc/passwd", users)
         self.stage("etc/group", groups)
         self.stage("etc/hosts", "127.0.0.1 localhost\n")
+        if self.network:
+            self.stage("etc/resolv.conf", f"nameserver {self.network.ns}\n")
 
     def said(self):
         with open(os.path.join(self.mail, "server.log"), "rb") as f:
@@ -119,6 +123,8 @@ class Server:
                     os.kill(pid, signal.SIGKILL)
             self.process.wait()
         self.log.close()
+        for directory in (self.staged, self.work, self.mail):
+            shutil.rmtree(directory, ignore_errors=True)
 
     def configure(self):
         raise NotImplementedError

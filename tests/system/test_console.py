@@ -34,8 +34,8 @@ def browse_fixture(world):
     an address, and neither the page nor its policy complains."""
     folder = temporary_state()
 
-    def browse(step, complaints=(), **wanted):
-        base = f"http://{world.gw.ready['http']}"
+    def browse(step, complaints=(), gw=None, **wanted):
+        base = f"http://{(gw or world.gw).ready['http']}"
         wanted.update(step=step, base=base, dir=folder, limit_ms=LIMIT_S * 1000)
         done = subprocess.run(["node", SCRIPT, json.dumps(wanted)], capture_output=True, text=True, check=False,
                               timeout=2 * LIMIT_S,
@@ -152,6 +152,13 @@ def test_the_views_show_something_and_fit(world, browse, refusing, width, colour
     assert refusing in seen["failures"][0]
     assert "Accepted per minute" in seen["rates"][0] and "Half are delivered within" in seen["rates"][0]
     assert [n for n in seen if n.endswith("too wide") and seen[n] > 0] == []
+
+
+def test_captured_mail(gw, browse):
+    gw.wait_capture(gw.accepted(subject="Captured <i>it</i>", text="A <b>bold</b> thank you"))
+    seen = browse("captured", gw=gw, subject="Captured <i>it</i>")
+    assert "A <b>bold</b> thank you" in seen["raw"][0] and "DKIM-Signature:" in seen["raw"][0]
+    assert "Captured <i>it</i>" in seen["heading"][0]
 
 
 def test_the_keyboard_is_enough(world, browse):

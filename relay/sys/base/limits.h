@@ -51,6 +51,7 @@ enum {
     CREDENTIAL_CACHE_MS = 300000,  /* libraries forget a connection after minutes, not hours */
     CREDENTIAL_SETTLE_MS = 2000,   /* until none of them commits what was begun before */
     CREDENTIAL_POLL_MS = 1000,     /* until all workers know what an operator changed */
+    CREDENTIAL_KNOWN_MS = 1250, /* the same, with time for Redis: then the operator is answered */
     CREDENTIAL_QUOTA_MAX = 1000000000,   /* a number that Lua and we count exactly */
     CREDENTIAL_KEY_AS_PASSWORD_MIN = 20, /* characters: nothing shorter has 128 random bits */
 

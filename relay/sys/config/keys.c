@@ -262,10 +262,10 @@ const struct config_section CONFIG_SECTIONS[] = {
     {.path = "credentials",
      .element_bytes = sizeof(struct config_file_credential),
      .offset = ROOT(credentials),
-     .least = 1,
      .most = CONFIG_ENTRIES_MAX,
      .help = "Who may hand in mail, and as whom. Each has a password (SMTP), an API key (HTTP), "
-             "or both; the file holds hashes of them.",
+             "or both; the file holds hashes of them. Those that are made while the gateway runs "
+             "(`stagepost credential add`) are not here.",
      .example = "(\n"
                 "    {\n"
                 "        user = \"shop\";\n"

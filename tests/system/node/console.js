@@ -101,6 +101,17 @@ const STEPS = {
     return seen;
   },
 
+  async captured(page) {
+    await page.goto(`${wanted.base}/#/captured`);
+    await page.getByRole("link", { name: wanted.subject, exact: true }).click();
+    await page.locator("pre.raw").waitFor();
+    const raw = await texts(page, "pre.raw");
+    await page.getByRole("link", { name: "All captured mail" }).click();
+    await page.getByRole("link", { name: "trace" }).first().click();
+    await page.locator(".timeline li").first().waitFor();
+    return { raw, heading: await texts(page, "h1") };
+  },
+
   // The keyboard alone: to the field, a search, the message, its buttons.
   async keyboard(page) {
     await page.goto(wanted.base);
