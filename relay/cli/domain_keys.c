@@ -82,7 +82,9 @@ name_files(struct new_keys *n)
 {
     for (int i = 0; i < KINDS; i++) {
         struct new_key *k = &n->keys[i];
-        snprintf(k->path, sizeof k->path, "%s/%s-%s.pem", n->dir, n->domain, k->selector);
+        char path[sizeof k->path]; /* not in place: source and destination are one struct */
+        snprintf(path, sizeof path, "%s/%s-%s.pem", n->dir, n->domain, k->selector);
+        memcpy(k->path, path, sizeof path);
     }
 }
 

@@ -101,7 +101,7 @@ struct step {
 
 /* From the banner to an authenticated session of dev/dev. */
 #define LOGGED_IN                                                                                  \
-    S("220 gw.example ESMTP"), C("EHLO c.example"), S("250 LIMITS RCPTMAX="), C("STARTTLS"),              \
+    S("220 gw.example ESMTP"), C("EHLO c.example"), S("250 LIMITS RCPTMAX="), C("STARTTLS"),       \
         S("220 2.0.0 "), TLS, C("EHLO c.example"), S("250 AUTH PLAIN LOGIN"),                      \
         C("AUTH PLAIN AGRldgBkZXY="), S("235 2.7.0 ")
 #define MAIL_RCPT                                                                                  \
