@@ -134,12 +134,13 @@ build/man/stagepost.1: build/release/stagepost relay/dist/manual.sh $(wildcard r
 manual: $(MANUAL)
 
 install: build/release/stagepost $(MANUAL)
-	install -d $(addprefix $(DESTDIR),$(bindir) $(mandir)/man1 $(mandir)/man5 $(docdir) $(unitdir) \
+	install -d $(addprefix $(DESTDIR),$(bindir) $(mandir)/man1 $(mandir)/man5 $(docdir)/examples $(unitdir) \
 		$(sysusersdir) $(tmpfilesdir) $(sysconfdir)/stagepost)
 	install -m 755 build/release/stagepost $(DESTDIR)$(bindir)/stagepost
 	install -m 644 build/man/stagepost.1 $(DESTDIR)$(mandir)/man1/
 	install -m 644 build/man/stagepost.conf.5 $(DESTDIR)$(mandir)/man5/
-	install -m 644 README.md LICENSE config.example relay/dist/one-user.conf $(MONITORING) $(DESTDIR)$(docdir)/
+	install -m 644 README.md LICENSE $(DESTDIR)$(docdir)/
+	install -m 644 config.example relay/dist/one-user.conf $(MONITORING) $(DESTDIR)$(docdir)/examples/
 	$(SUBSTITUTE) relay/dist/stagepost.service >$(DESTDIR)$(unitdir)/stagepost.service
 	install -m 644 relay/dist/stagepost.sysusers $(DESTDIR)$(sysusersdir)/stagepost.conf
 	$(SUBSTITUTE) relay/dist/stagepost.tmpfiles >$(DESTDIR)$(tmpfilesdir)/stagepost.conf
@@ -151,6 +152,13 @@ uninstall:
 		$(mandir)/man5/stagepost.conf.5 $(unitdir)/stagepost.service \
 		$(sysusersdir)/stagepost.conf $(tmpfilesdir)/stagepost.conf)
 	rm -rf $(DESTDIR)$(docdir)
+
+.PHONY: deb
+deb:
+	sh relay/dist/install-packages.sh deb
+	rm -rf build/deb
+	$(MAKE) --no-print-directory install DESTDIR=$(CURDIR)/build/deb/root PREFIX=/usr sysconfdir=/etc >/dev/null
+	sh relay/dist/deb.sh
 
 .PHONY: run test test-long lint check-asan fuzz bench clean
 run:

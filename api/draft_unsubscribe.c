@@ -40,7 +40,7 @@ read_text(struct draft *d, json_t *v, const char *pointer, struct slice *out)
 static bool
 read_url(struct draft *d, json_t *v)
 {
-    struct slice url;
+    struct slice url = SLICE_NONE;
     if (!read_text(d, v, AT "/url", &url))
         return false;
     size_t scheme = slice_starts_nocase(url, SLICE("https://"))  ? 8
@@ -64,7 +64,7 @@ is_plain_address(struct slice s)
 static bool
 read_mailto(struct draft *d, json_t *v)
 {
-    struct slice text;
+    struct slice text = SLICE_NONE;
     struct api_mailbox m;
     const char *why;
     if (!read_text(d, v, AT "/mailto", &text))

@@ -24,6 +24,7 @@ const VIEWS = {
 let development = false;
 let turn = 0; // an answer that comes after another view was chosen is not shown
 let metricsAway = "";
+let metricsRefused = false; // this key is not asked with again
 
 function whereabouts() {
   const [name, ...args] = location.hash.replace(/^#\/?/, "").split("/").map(decoded);
@@ -104,11 +105,13 @@ async function renew() {
 
 // Rates need the samples of all the time that the page is open.
 async function sample() {
+  if (metricsRefused) return;
   try {
     await takeSample();
     metricsAway = "";
   } catch (error) {
-    metricsAway = error.status === 0 ? error.message : "Rates need the admin key, or a browser on the gateway's machine.";
+    metricsRefused = error.status === 401 || error.status === 403;
+    metricsAway = metricsRefused ? "Rates need the admin key, or a browser on the gateway's machine." : error.message;
   }
 }
 
@@ -126,6 +129,7 @@ function setUpKey() {
   byId("key-form").addEventListener("submit", () => {
     key.set(byId("key-input").value.trim(), byId("tenant-input").value.trim());
     byId("key-input").value = "";
+    metricsRefused = false;
     show();
   });
   byId("key-forget").addEventListener("click", () => {

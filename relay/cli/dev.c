@@ -352,7 +352,7 @@ say_ready(void *owner)
     printf("Stagepost is ready. Nothing that it is given leaves this machine.\n"
            "  SMTP   %s (STARTTLS) and %s (TLS), user dev, password dev\n"
            "  HTTP   http://%s, key dev\n"
-           "  Mail that was delivered: http://%s/sandbox/messages\n"
+           "  Web    http://%s/ (console, with the mail that was delivered)\n"
            "  CA     %s\n",
            smtp, smtps, http, http, d->cert.ca_path);
     if (geteuid() == 0)

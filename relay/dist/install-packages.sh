@@ -1,6 +1,6 @@
 #!/bin/sh
-# Installs the Debian packages that building and running (`run`) or testing
-# (`test`) needs; does nothing when all are there. Without root or passwordless
+# Installs the Debian packages that building and running (`run`), testing (`test`)
+# or packaging (`deb`) needs; does nothing when all are there. Without root or passwordless
 # sudo it prints the exact command and exits 69.
 #
 # redis-tools holds the same binary as redis-server, without a service that
@@ -12,10 +12,10 @@ libunbound-dev libjansson-dev libgmime-3.0-dev libcrypt-dev libzstd-dev libhttp-
 libidn2-dev libgsasl-dev libspf2-dev libconfig-dev libseccomp-dev uthash-dev redis-tools"
 TEST="clang libclang-rt-14-dev clang-format clang-tidy libcmocka-dev universal-ctags python3
 python3-pytest python3-pytest-xdist python3-aiosmtpd python3-dkim python3-nacl python3-redis python3-dnspython
-python3-flufl.bounce python3-yaml python3-jsonschema libsisimai-perl php-cli s-nail
-swaks gsasl libmail-dkim-perl libnet-ssleay-perl curl openssl procps git msmtp python3-django libphp-phpmailer
+python3-flufl.bounce python3-yaml python3-jsonschema libemail-mime-perl libmime-tools-perl libsisimai-perl php-cli s-nail
+swaks gsasl libmail-dkim-perl libnet-ssleay-perl curl openssl procps iproute2 git msmtp python3-django libphp-phpmailer
 libmail-java default-jdk-headless ruby ruby-mail testssl.sh groff
-mandoc"
+mandoc dpkg-dev"
 
 # A browser for the tests of the console, where the release has it as a package
 # (Ubuntu has not); without it they are skipped.
@@ -24,7 +24,8 @@ TEST_OPTIONAL="chromium"
 case "${1:-run}" in
 run) packages=$BUILD ;;
 test) packages="$BUILD $TEST" ;;
-*) echo "usage: install-packages.sh run|test" >&2; exit 64 ;;
+deb) packages="$BUILD dpkg-dev" ;;
+*) echo "usage: install-packages.sh run|test|deb" >&2; exit 64 ;;
 esac
 
 # The sanitizer run-time is named after clang's version, which differs between
@@ -94,7 +95,7 @@ if [ "${1:-run}" = test ]; then
     done
 fi
 if [ -z "$missing" ]; then
-    [ "${1:-run}" = run ] || { npm_clients; test_servers; }
+    [ "${1:-run}" != test ] || { npm_clients; test_servers; }
     exit
 fi
 
@@ -122,4 +123,4 @@ $as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-
     echo "stagepost: could not install:$missing" >&2
     exit 69
 }
-[ "${1:-run}" = run ] || { npm_clients; test_servers; }
+[ "${1:-run}" != test ] || { npm_clients; test_servers; }

@@ -8,7 +8,8 @@ import urllib.parse
 
 import pytest
 from hostile import Nice, World
-from support import LIMIT_S, ROOT, temporary_state
+from support import LIMIT_S, ROOT, temporary_state, wait_until
+from test_https import ADMIN, KEY, MAIL, g  # noqa: F401
 
 CHROMIUM = "/usr/bin/chromium"
 FOLDER = os.path.join(ROOT, "api/console")
@@ -34,8 +35,8 @@ def browse_fixture(world):
     an address, and neither the page nor its policy complains."""
     folder = temporary_state()
 
-    def browse(step, complaints=(), gw=None, **wanted):
-        base = f"http://{(gw or world.gw).ready['http']}"
+    def browse(step, complaints=(), base=None, **wanted):
+        base = base or f"http://{world.gw.ready['http']}"
         wanted.update(step=step, base=base, dir=folder, limit_ms=LIMIT_S * 1000)
         done = subprocess.run(["node", SCRIPT, json.dumps(wanted)], capture_output=True, text=True, check=False,
                               timeout=2 * LIMIT_S,
@@ -156,9 +157,20 @@ def test_the_views_show_something_and_fit(world, browse, refusing, width, colour
 
 def test_captured_mail(gw, browse):
     gw.wait_capture(gw.accepted(subject="Captured <i>it</i>", text="A <b>bold</b> thank you"))
-    seen = browse("captured", gw=gw, subject="Captured <i>it</i>")
+    seen = browse("captured", base=f"http://{gw.ready['http']}", subject="Captured <i>it</i>")
     assert "A <b>bold</b> thank you" in seen["raw"][0] and "DKIM-Signature:" in seen["raw"][0]
     assert "Captured <i>it</i>" in seen["heading"][0]
+
+
+def test_an_operator_over_tls(g, browse):  # noqa: F811
+    assert g.from_afar("/") == 200 and g.from_afar("/console/app.js") == 200  # for everybody: holds nothing
+    assert g.https("POST", "/v1/messages", KEY, MAIL).status == 202
+    wait_until("it waits", lambda: g.https("GET", "/v1/queues", ADMIN).json["data"])
+    seen = browse("operator", complaints=["422", "400"], base=f"https://localhost:{g.https_port}", key=ADMIN,
+                  to=MAIL["to"], tenant="shop")
+    assert not any("Captured" in v for v in seen["before"])
+    assert any("customer.example" in row and "shop" in row for row in seen["queue"])
+    assert seen["sorted"] == "ascending"
 
 
 def test_the_keyboard_is_enough(world, browse):

@@ -3,6 +3,7 @@ import contextlib
 import email
 import os
 import resource
+import select
 import socket
 import time
 
@@ -10,6 +11,7 @@ import pytest
 from raw_smtp import Gone, Raw
 from support import LIMIT_S, TEST_BIN, smtp_send, wait_until
 from test_bdat import chunk, rss_kb
+from test_control import control
 from test_front_door import AUTH, Ledger
 
 ENVELOPE = b"MAIL FROM:<shop@example.com>\r\nRCPT TO:<anna@customer.example>\r\n"
@@ -185,6 +187,29 @@ def test_descriptors_run_out(gateway):
             c.close()
     with Raw(g, implicit=True) as s:
         s.login()
+    assert g.stop() == 0
+
+
+def test_operators_are_let_in_when_descriptors_run_out(gateway):
+    """Half of what is left to ourselves is theirs: the control socket answers while a crowd of half
+    requests holds all the others, and not only when those time out."""
+    g = gateway(start=False)
+    g.before_exec = lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (256, 256))
+    g.start()
+    (worker,) = g.children("worker")
+    host, port = g.ready["http"].rsplit(":", 1)
+    crowd = []
+    for _ in range(400):
+        crowd.append(socket.create_connection((host, int(port)), timeout=LIMIT_S))
+        crowd[-1].sendall(b"GET / HTTP/1.1\r\nHo")
+    wait_until("the listener is full", lambda: g.events("listener.full"))
+    for _ in range(5):
+        assert control(g, "GET", "/v1/queues").status == 200
+    assert select.select(crowd, [], [], 0)[0] == []  # none of them was answered or closed by then
+    assert len(os.listdir(f"/proc/{worker}/fd")) <= 256 - 24
+    for c in crowd:
+        c.close()
+    wait_until("it serves again", lambda: g.send().status == 202)
     assert g.stop() == 0
 
 

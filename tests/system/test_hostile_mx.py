@@ -5,6 +5,7 @@ makes all hosts good and looks that everything arrives once.
 """
 import email
 import email.policy
+import json
 import random
 import ssl
 import subprocess
@@ -486,6 +487,28 @@ def test_what_leaves_is_clean(world):
 @pytest.mark.long
 def test_what_leaves_is_clean_long(world):
     what_leaves_is_clean(world, 20000)
+
+
+def test_what_a_host_says_stays_in_its_string(world):
+    """INJ-08, INJ-10: answers, events, the log and a terminal show it without being changed by it."""
+    case = Case(world, Nice(rcpt={"a": b'550-5.1.1 "},{"event":"bug"}\xff\xc3(\xed\xa0\x80\r\n'
+                                       b"550 5.1.1 \x1b[2J\x1b]0;x\x07 \xe2\x80\xae \x00 </script>" + b"z" * 300 + b"\r\n"}))
+    case.expect(a="bounced")
+    texts = [case.response()["text"]]
+    events = world.gw.http("GET", f"/v1/messages/{case.id}/events")
+    assert events.status == 200
+    texts += [e["response"]["text"] for e in events.json["data"] if e["response"]]
+    assert len(texts) > 1
+    for text in texts:
+        assert '"},{"event":"bug"}' in text and text.isprintable(), text
+    for line in world.gw.log().splitlines():
+        assert line.isprintable() and isinstance(json.loads(line), dict), line
+    assert not world.gw.events("bug")
+    for view in [], ["explain"]:
+        done = subprocess.run([world.gw.binary, "msg", case.id, *view, "--state", world.gw.state],
+                              capture_output=True, check=True)
+        assert b'"event":"bug"' in done.stdout
+        assert all(c.isprintable() or c == "\n" for c in done.stdout.decode()), done.stdout
 
 
 # ---- in the end ---------------------------------------------------------------------------------

@@ -63,7 +63,14 @@ def test_in_requests(guarded, text):
                dict(good, idempotency_key=text), dict(good, **{text: text}),
                dict(good, attachments=[{"filename": text, "content": "eA=="}]),
                dict(good, attachments=[{"filename": "x", "content": text, "content_type": text}])]
+    drafts += [dict(good, tags=[text]), dict(good, metadata={"k": text}), dict(good, metadata={text: "v"}),
+               dict(good, send_at=text), dict(good, ttl=text), dict(good, expires_at=text), dict(good, **{"class": text}),
+               dict(good, list_unsubscribe={"url": "https://a.example/" + text}),
+               dict(good, list_unsubscribe={"mailto": text})]
     for draft in drafts:
+        for item in draft, dict(draft, idempotency_key=text), dict(draft, idempotency_key="x" + text.strip()):
+            answer = guarded.http("POST", "/v1/messages/batch", {"messages": [item], "mode": "permissive"})
+            nothing_broke(answer, item)
         answer = guarded.http("POST", "/v1/messages", draft)
         nothing_broke(answer, draft)
         if answer.status == 202:
@@ -152,6 +159,13 @@ def test_in_smtp(guarded, text):
             s.say(line + b"\r\nQUIT\r\n")
             assert all(code in (250, 252, 221, 421, 500, 501, 502, 503, 550, 552, 553, 554, 555)
                        for code, _ in s.replies_until_gone()), line
+    for user in b"n," + raw, b"n=" + raw, b"n=" + raw.replace(b"=", b"=3D").replace(b",", b"=2C"):
+        with Raw(guarded, implicit=True) as s:
+            s.command(b"EHLO c.example")
+            code, _ = s.command(b"AUTH SCRAM-SHA-256 " + b64(b"n,," + user + b",r=abcdefghijklmnop"))
+            if code == 334:
+                code, _ = s.command(b64(b"c=biws,r=abcdefghijklmnop" + raw + b",p=AAAA"))
+            assert code in (501, 504, 535, 454), code  # 504: not offered
     for user, password in (raw, b"dev"), (b"dev", raw), (raw, raw):
         with Raw(guarded, implicit=True) as s:
             s.command(b"EHLO c.example")
@@ -192,3 +206,22 @@ def test_on_the_command_line(guarded, text):
                               capture_output=True, timeout=support.LIMIT_S)
         assert 0 <= done.returncode < 128, (command, done)
         assert b"\x1b" not in done.stdout + done.stderr, done
+
+
+def test_strangers_make_no_metrics(guarded):
+    """INJ-09: domains, tenants, users, codes and paths are in no label: the names that there are do not grow."""
+    def names():
+        text = guarded.http("GET", "/metrics", key=None).body.decode()
+        return {line.rsplit(" ", 1)[0] for line in text.splitlines() if not line.startswith("#")}
+
+    first = guarded.accepted(to="label@customer.example")
+    guarded.wait_status(first, "delivered")
+    before = names()
+    sent = guarded.accepted(to=[f"x{i}@d{i}.label.example" for i in range(100)])
+    guarded.wait_status(sent, "delivered")
+    for i in range(20):
+        guarded.http("GET", f"/v1/nowhere{i}?x={i}")
+        with Raw(guarded) as s:
+            s.command(f"VERB{i} x".encode())
+    assert names() == before
+    assert not any("label.example" in name for name in before)

@@ -20,28 +20,28 @@ FILES = {
     "usr/share/man/man5/stagepost.conf.5": 0o644,
     "usr/share/doc/stagepost/README.md": 0o644,
     "usr/share/doc/stagepost/LICENSE": 0o644,
-    "usr/share/doc/stagepost/config.example": 0o644,
-    "usr/share/doc/stagepost/one-user.conf": 0o644,
+    "usr/share/doc/stagepost/examples/config.example": 0o644,
+    "usr/share/doc/stagepost/examples/one-user.conf": 0o644,
     "usr/lib/systemd/system/stagepost.service": 0o644,
     "usr/lib/sysusers.d/stagepost.conf": 0o644,
     "usr/lib/tmpfiles.d/stagepost.conf": 0o644,
 }
-MONITORING = {f"usr/share/doc/stagepost/{n}": 0o644 for n in ("grafana-dashboard.json", "alerts.yml")
+MONITORING = {f"usr/share/doc/stagepost/examples/{n}": 0o644 for n in ("grafana-dashboard.json", "alerts.yml")
               if os.path.exists(os.path.join(ROOT, "relay/dist", n))}
 
 if not os.path.exists(os.path.join(ROOT, "build/release/stagepost")):
     pytest.skip("no release build here", allow_module_level=True)
 
 
-def make(*args):
-    """One at a time: tests run in parallel, and both would build."""
+def make(*args, then=lambda: None):
+    """One at a time: tests run in parallel, and both would build. What `then` returns, before the next."""
     with open(os.path.join(ROOT, "build/.test-make.lock"), "w", encoding="ascii") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         done = subprocess.run(["make", "-s", "-C", ROOT, *args], capture_output=True, text=True,
                               timeout=10 * LIMIT_S, env={k: v for k, v in os.environ.items()
                                                          if not k.startswith("MAKE")})
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout
+        assert done.returncode == 0, done.stdout + done.stderr
+        return then()
 
 
 def tree(folder):
@@ -68,7 +68,7 @@ def test_install_and_uninstall_below_a_staging_folder(staging):
     assert said.stdout.startswith("stagepost ")
     example = subprocess.run([program, "check", "config", "--example"], capture_output=True,
                              text=True, check=True)
-    with open(os.path.join(staging, "usr/share/doc/stagepost/config.example"),
+    with open(os.path.join(staging, "usr/share/doc/stagepost/examples/config.example"),
               encoding="utf-8") as f:
         assert f.read() == example.stdout
     make("uninstall", f"DESTDIR={staging}", "PREFIX=/usr")

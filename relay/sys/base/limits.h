@@ -297,7 +297,8 @@ enum {
                                            is not destroyed by a reset */
     LISTEN_BACKLOG = 1024,
     LISTEN_ACCEPTS_PER_TURN = 32,     /* established connections have their turn as well */
-    LISTEN_RESERVED_DESCRIPTORS = 64, /* or a quarter of the limit: not for connections to us */
+    LISTEN_RESERVED_DESCRIPTORS = 64, /* or a quarter of the limit: not for connections to us;
+                                         half of them for those of a unix socket */
     LISTEN_FULL_RETRY_MS = 100,       /* out of descriptors: connections wait in the backlog */
     /* PROXY protocol */
     PROXY_HEADER_MAX = 1024, /* addresses are 52 octets; proxies add names, ids and TLS facts */

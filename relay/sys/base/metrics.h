@@ -84,7 +84,7 @@
     X(SMTP_SESSIONS, "smtp_sessions_total", "", "SMTP submission sessions opened")                 \
     X(SMTP_AUTH_OK, "smtp_auth_total", "result=\"ok\"", "SMTP authentications")                    \
     X(SMTP_AUTH_FAILED, "smtp_auth_total", "result=\"failed\"", "")                                \
-    X(HTTP_AUTH_FAILED, "http_auth_failures_total", "", "Requests with a key that is not known")   \
+    X(HTTP_AUTH_FAILED, "http_auth_failures_total", "", "Requests without a known key")            \
     METRICS_HTTP(X, OTHER, "other", "HTTP requests answered")                                      \
     METRICS_HTTP(X, MESSAGES, "messages", "")                                                      \
     METRICS_HTTP(X, QUEUES, "queues", "")                                                          \

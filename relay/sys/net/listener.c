@@ -5,7 +5,7 @@
  * descriptors run out, libuv accepts and closes everything that waits without a
  * word, and it empties the whole backlog in one turn. Here connections stay in
  * the backlog until there is room again (LISTEN_FULL_RETRY_MS), and the last
- * descriptors are left to Redis, DNS and deliveries.
+ * descriptors are left to Redis, DNS and deliveries; operators may have half of them.
  *
  * Happy path: listener_open(); on_accept for each connection, for that of a proxy
  * when its header was read.
@@ -38,6 +38,8 @@ struct listener {
     void (*on_accept)(void *owner, struct stream *s);
     void *owner;
     bool paused, closed;
+    bool is_local; /* a unix socket: operators, who are needed most when all is full */
+    bool full;     /* since the last connection that was accepted; said once */
     struct timer retry;
     struct net_prefix *proxies;
     unsigned proxy_count;
@@ -195,6 +197,8 @@ leaves_reserve(const struct listener *ln)
     rlim_t reserve = limit.rlim_cur / 4;
     if (reserve > LISTEN_RESERVED_DESCRIPTORS)
         reserve = LISTEN_RESERVED_DESCRIPTORS;
+    if (ln->is_local)
+        reserve /= 2;
     int lowest = fcntl(ln->fd, F_DUPFD_CLOEXEC, 0);
     if (lowest < 0)
         return false;
@@ -206,7 +210,9 @@ leaves_reserve(const struct listener *ln)
 static void
 wait_for_room(struct listener *ln)
 {
-    LOG(LOG_WARN, "listener.full", LF_STR("error", strerror(errno)));
+    if (!ln->full)
+        LOG(LOG_WARN, "listener.full", LF_STR("error", strerror(errno)));
+    ln->full = true;
     timer_start(&ln->retry, LISTEN_FULL_RETRY_MS);
     update_polling(ln);
 }
@@ -231,6 +237,7 @@ accept_one(struct listener *ln)
         wait_for_room(ln);
         return false;
     }
+    ln->full = false;
     if (!net_address_from_sockaddr(&sa, n, &peer))
         close(fd);
     else if (net_prefixes_contain(ln->proxies, ln->proxy_count, &peer))
@@ -258,6 +265,14 @@ on_ready(uv_poll_t *h, int status, int events)
             return;
 }
 
+static bool
+is_unix(int fd)
+{
+    int domain = AF_UNSPEC;
+    socklen_t n = sizeof domain;
+    return getsockopt(fd, SOL_SOCKET, SO_DOMAIN, &domain, &n) == 0 && domain == AF_UNIX;
+}
+
 struct listener *
 listener_open(struct loop *l, int fd, size_t input_max,
               void (*on_accept)(void *owner, struct stream *s), void *owner, struct err *err)
@@ -273,6 +288,7 @@ listener_open(struct loop *l, int fd, size_t input_max,
         return NULL;
     }
     ln->poll.data = ln;
+    ln->is_local = is_unix(fd);
     timer_init(&ln->retry, l, on_retry);
     proxy_waits_init(&ln->waits, l, on_proxied);
     update_polling(ln);
