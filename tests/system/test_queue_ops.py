@@ -1,4 +1,6 @@
 """What operators and tenants ask of the queue: lists, traces, bytes, actions."""
+import concurrent.futures
+
 import pytest
 
 from support import wait_until
@@ -164,3 +166,26 @@ def test_suppressions(gw):
     assert gw.http("DELETE", path).status == 204
     problem(gw.http("DELETE", path), 404, "not_found")
     gw.wait_status(gw.accepted(to=address), "delivered")
+
+
+def test_what_is_answered_to_cancel_is_true(gw):
+    """RTY-16: cancelled in a race with delivery: what was called cancelled never arrives, all else once."""
+    def one(i):
+        to = f"race{i}@customer.example"
+        message = gw.accepted(to=to)
+        for _ in range(i % 3):
+            gw.message(message)  # a little later
+        answer = act(gw, message, "cancel")
+        assert (answer.status, answer.json.get("code")) in (
+            (200, None), (409, "nothing_to_do"), (409, "in_flight")), answer.body
+        return to, message, answer.status == 200 and answer.json["affected"] == 1
+
+    with concurrent.futures.ThreadPoolExecutor(4) as pool:
+        raced = list(pool.map(one, range(120)))
+    for _, message, was_cancelled in raced:
+        gw.wait_status(message, "cancelled" if was_cancelled else "delivered")
+    last = gw.accepted(to="last@customer.example")
+    gw.wait_status(last, "delivered")
+    arrived = [to for c in gw.captures() for to in c["to"]]
+    for to, _, was_cancelled in raced:
+        assert arrived.count(to) == (0 if was_cancelled else 1), to
