@@ -137,7 +137,7 @@ def main():
         passed, failed, skips = passed + p, failed + f, skips + s
     for name in skips:
         print(f"skipped: {name}")
-    if IN_CI:
+    if IN_CI and args.variant == "release":  # some skip what a sanitizer cannot do
         failed += len(skips)
     print(f"{passed} passed, {failed} failed")
     return 1 if failed or not passed else 0

@@ -15,7 +15,7 @@ python3-pytest python3-pytest-xdist python3-aiosmtpd python3-dkim python3-nacl p
 python3-flufl.bounce python3-yaml python3-jsonschema libemail-mime-perl libmime-tools-perl libsisimai-perl php-cli s-nail
 swaks gsasl libmail-dkim-perl libnet-ssleay-perl curl openssl procps iproute2 git msmtp python3-django libphp-phpmailer
 libmail-java default-jdk-headless ruby ruby-mail testssl.sh groff
-mandoc dpkg-dev"
+mandoc dpkg-dev lintian"
 
 # A browser for the tests of the console, where the release has it as a package
 # (Ubuntu has not); without it they are skipped.

@@ -359,38 +359,6 @@ queue_depth_cancel(struct queue_depth_op *op)
     timer_start(&op->state->timer, 0);
 }
 
-/* Nobody is on the list. */
-struct queue_suppressed_state {
-    struct queue_suppressed_op *op;
-    struct timer timer;
-};
-
-static void
-suppressed_finish(struct timer *t)
-{
-    struct queue_suppressed_state *s = container_of(t, struct queue_suppressed_state, timer);
-    struct queue_suppressed_op *op = s->op;
-    free(s);
-    op->done(op);
-}
-
-void
-queue_suppressed_start(struct queue_suppressed_op *op, struct queue *q)
-{
-    (void)q;
-    memset(op->suppressed, 0, op->count * sizeof *op->suppressed);
-    op->state = malloc(sizeof *op->state);
-    op->state->op = op;
-    timer_init(&op->state->timer, loop, suppressed_finish);
-    timer_start(&op->state->timer, 0);
-}
-
-void
-queue_suppressed_cancel(struct queue_suppressed_op *op)
-{
-    (void)op; /* it ends on the next turn anyway */
-}
-
 struct queue_clock_state {
     struct queue_clock_op *op;
     struct timer timer;
