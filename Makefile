@@ -59,11 +59,11 @@ build/gen/queue/scripts.inc: queue/scripts/embed.sh $(sort $(wildcard queue/scri
 build/gen/api/console/files.inc: api/console/embed.sh $(sort $(wildcard api/console/*.html \
 		api/console/*.js api/console/*.css api/console/*.svg))
 	@mkdir -p $(@D)
-	sh api/console/embed.sh $(filter-out %.sh,$^) > $@
+	sh api/console/embed.sh CONSOLE $(filter-out %.sh,$^) > $@
 
 build/gen/api/openapi.inc: api/console/embed.sh api/openapi.json
 	@mkdir -p $(@D)
-	PREFIX=API sh api/console/embed.sh api/openapi.json > $@
+	sh api/console/embed.sh API api/openapi.json > $@
 
 define variant
 build/$(1)/%.o: %.c | $(GEN)
