@@ -29,8 +29,10 @@ is_uri_text(struct slice s)
 static bool
 read_text(struct draft *d, json_t *v, const char *pointer, struct slice *out)
 {
-    if (!json_is_string(v))
-        return draft_fail(d, "wrong_type", "must be a string", "%s", pointer);
+    if (!json_is_string(v)) {
+        draft_fail(d, "wrong_type", "must be a string", "%s", pointer);
+        return false; /* said here too, for the analyser */
+    }
     *out = reader_string(v);
     if (out->n > API_UNSUBSCRIBE_URI_MAX)
         return draft_fail(d, "too_long", "the address is too long", "%s", pointer);
@@ -40,7 +42,7 @@ read_text(struct draft *d, json_t *v, const char *pointer, struct slice *out)
 static bool
 read_url(struct draft *d, json_t *v)
 {
-    struct slice url;
+    struct slice url = SLICE_NONE;
     if (!read_text(d, v, AT "/url", &url))
         return false;
     size_t scheme = slice_starts_nocase(url, SLICE("https://"))  ? 8
@@ -64,7 +66,7 @@ is_plain_address(struct slice s)
 static bool
 read_mailto(struct draft *d, json_t *v)
 {
-    struct slice text;
+    struct slice text = SLICE_NONE;
     struct api_mailbox m;
     const char *why;
     if (!read_text(d, v, AT "/mailto", &text))

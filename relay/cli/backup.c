@@ -19,12 +19,19 @@ static const char RESTORE_USAGE[] =
     "Puts a copy into a state directory that has no queue. No gateway may run there. What was\n"
     "delivered after the copy was taken will be delivered again.\n" CLI_OPTIONS_HELP;
 
-typedef int copy_fn(const char *state, const char *folder, struct backup_list *l, struct err *err);
+typedef int copy_fn(const struct client_place *p, const char *folder, struct backup_list *l,
+                    struct err *err);
 
 static int
-restore(const char *state, const char *folder, struct backup_list *l, struct err *err)
+take(const struct client_place *p, const char *folder, struct backup_list *l, struct err *err)
 {
-    return backup_restore(folder, state, l, err);
+    return backup_take(p->state_dir, folder, l, err);
+}
+
+static int
+restore(const struct client_place *p, const char *folder, struct backup_list *l, struct err *err)
+{
+    return backup_restore(folder, p->state_dir, p->user[0] != '\0' ? p->user : "stagepost", l, err);
 }
 
 static int
@@ -49,7 +56,7 @@ run(const struct cli *c, const char *folder, copy_fn *copy)
     struct backup_list *l = calloc(1, sizeof *l);
     BUG_ON(l == NULL);
     int code = EX_OK;
-    if (copy(c->place.state_dir, folder, l, &err) != 0) {
+    if (copy(&c->place, folder, l, &err) != 0) {
         code = cli_fail(c, exit_code(&err), "%s", err.text);
     } else {
         uint64_t bytes = 0;
@@ -88,7 +95,7 @@ backup_main(int argc, char **argv)
     if (folder == NULL)
         return code;
     code = cli_open(&c);
-    return code == EX_OK ? run(&c, folder, backup_take) : code;
+    return code == EX_OK ? run(&c, folder, take) : code;
 }
 
 int

@@ -70,6 +70,8 @@ use_config(struct client_place *p, const char *path, struct err *err)
         rc = use_state(p, c->state_dir, err);
     if (rc == 0 && c->hostname != NULL)
         slice_to_cstr(slice_str(c->hostname), p->hostname, sizeof p->hostname);
+    if (rc == 0 && draft->user != NULL)
+        slice_to_cstr(slice_str(draft->user), p->user, sizeof p->user);
     config_file_free(f);
     return rc;
 }

@@ -19,6 +19,7 @@ struct client_place {
     struct net_address socket;
     bool development;
     char hostname[256];   /* by its configuration file; "" when that was not read */
+    char user[64];        /* likewise */
     char credential[256]; /* that local mail is sent under; "" when nobody said */
 };
 

@@ -13,7 +13,7 @@ libidn2-dev libgsasl-dev libspf2-dev libconfig-dev libseccomp-dev uthash-dev red
 TEST="clang libclang-rt-14-dev clang-format clang-tidy libcmocka-dev universal-ctags python3
 python3-pytest python3-pytest-xdist python3-aiosmtpd python3-dkim python3-nacl python3-redis python3-dnspython
 python3-flufl.bounce python3-yaml python3-jsonschema libemail-mime-perl libmime-tools-perl libsisimai-perl php-cli s-nail
-swaks gsasl libmail-dkim-perl libnet-ssleay-perl curl openssl procps git msmtp python3-django libphp-phpmailer
+swaks gsasl libmail-dkim-perl libnet-ssleay-perl curl openssl procps iproute2 git msmtp python3-django libphp-phpmailer
 libmail-java default-jdk-headless ruby ruby-mail testssl.sh groff
 mandoc dpkg-dev"
 

@@ -16,11 +16,13 @@ import dns.message
 import dns.rcode
 import dns.rdatatype
 import dns.rrset
-from support import LIMIT_S
+from raw_smtp import bytes_unread
+from support import LIMIT_S, wait_until
 
 CLOSE, RESET = "close", "reset"
 SILENT, TRUNCATED = "silent", "truncated"
 TTL_S = 60
+RECEIVE_BYTES = 65536  # a host that does not read makes the gateway wait
 
 
 class Nice:
@@ -32,7 +34,7 @@ class Nice:
     mail = b"250 2.1.0 ok\r\n"
     rcpt = b"250 2.1.5 ok\r\n"  # or {local part: reply}
     data = b"354 go\r\n"
-    text = None  # what is done once some text was read
+    text = None  # what is done once some text was read; no more is read until the gateway knows
     final = b"250 2.0.0 kept\r\n"
     tls = None  # an ssl.SSLContext
 
@@ -87,6 +89,10 @@ class Connection:
         line, self.buffer = self.buffer.split(b"\r\n", 1)
         return line.decode("utf-8", "surrogateescape")
 
+    def wait_until_heard(self):
+        ends = self.sock.getpeername(), self.sock.getsockname()
+        wait_until("the gateway has read what was said", lambda: not bytes_unread(*ends))
+
     def flood(self, line):
         """Until the gateway has had enough."""
         while True:
@@ -103,6 +109,7 @@ class Connection:
             if len(self.buffer) > 1000 and self.behaviour.text is not None and not begun:
                 begun = True
                 self.act(self.behaviour.text)
+                self.wait_until_heard()
             self.read()
         text, self.buffer = self.buffer.split(b"\r\n.\r\n", 1)
         final = first_of(self.behaviour.final)
@@ -163,6 +170,7 @@ class Host:
         self.behaviour, self.dots, self.connections = Nice(), [], []
         self.lock = threading.Lock()
         self.listener = socket.create_server((ip, port), backlog=100)
+        self.listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BYTES)
         self.ip, self.port = self.listener.getsockname()
         threading.Thread(target=self.accept, daemon=True).start()
 

@@ -155,11 +155,12 @@ def test_restored_by_root_it_is_the_gateways(gateway, used_before):
         else:
             shutil.rmtree(g.state)
         run("restore", copy, "-c", g.path)
+        uid = pwd.getpwnam("stagepost").pw_uid
+        for name in ("redis", "redis/appendonlydir", "redis/appendonlydir/appendonly.aof.manifest"):
+            assert os.stat(os.path.join(g.state, name)).st_uid == uid  # whoever starts it
         g.start()
         assert of_status(g, message_id, "deferred")
         assert g.send(key=KEY, to="anna@customer.com").status == 202
-        owner = os.stat(f"{g.state}/redis/appendonlydir").st_uid
-        assert owner == pwd.getpwnam("stagepost").pw_uid
         assert g.stop() == 0
     finally:
         g.kill_all()

@@ -17,7 +17,7 @@ from hostile import CLOSE, RESET, SILENT, TRUNCATED, Nice, World, server_context
 from raw_smtp import Raw, bytes_unread
 from support import queued_id, wait_until
 
-LARGE = "line of text\n" * 200000  # more than the buffers on the way hold
+LARGE = "line of text\n" * 400000  # more than the buffers on the way hold: the kernel keeps up to 4 MB
 
 
 @pytest.fixture(scope="module")

@@ -33,15 +33,15 @@ if not os.path.exists(os.path.join(ROOT, "build/release/stagepost")):
     pytest.skip("no release build here", allow_module_level=True)
 
 
-def make(*args):
-    """One at a time: tests run in parallel, and both would build."""
+def make(*args, then=lambda: None):
+    """One at a time: tests run in parallel, and both would build. What `then` returns, before the next."""
     with open(os.path.join(ROOT, "build/.test-make.lock"), "w", encoding="ascii") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         done = subprocess.run(["make", "-s", "-C", ROOT, *args], capture_output=True, text=True,
                               timeout=10 * LIMIT_S, env={k: v for k, v in os.environ.items()
                                                          if not k.startswith("MAKE")})
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout
+        assert done.returncode == 0, done.stdout + done.stderr
+        return then()
 
 
 def tree(folder):

@@ -37,11 +37,12 @@ def output(*command):
 
 @pytest.fixture(scope="module")
 def package(tmp_path_factory):
-    make("deb")
-    built = glob.glob(os.path.join(ROOT, "build/deb/stagepost_*.deb"))
-    assert len(built) == 1
-    # Another test process may build it anew.
-    return shutil.copy(built[0], tmp_path_factory.mktemp("deb"))
+    def take():
+        built = glob.glob(os.path.join(ROOT, "build/deb/stagepost_*.deb"))
+        assert len(built) == 1
+        return shutil.copy(built[0], tmp_path_factory.mktemp("deb"))
+
+    return make("deb", then=take)
 
 
 def test_what_it_says_of_itself(package):

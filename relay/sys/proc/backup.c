@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
+#include <pwd.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -23,6 +24,11 @@ enum {
     PATH_BYTES = 512,
     COPY_BYTES = 1 << 16,
     OPEN_TRIES = 1000, /* each one lost to a new manifest, which are minutes apart */
+};
+
+struct owner {
+    uid_t uid;
+    gid_t gid;
 };
 
 /* ---- files ------------------------------------------------------------------ */
@@ -126,14 +132,14 @@ copy_bytes(int in, int out, const struct backup_file *f, char sum[BACKUP_SUM_BYT
 
 /* Durable; `owner`'s, unless that is NULL. */
 static int
-copy_file(int in, const char *folder, const struct backup_file *f, const struct stat *owner,
+copy_file(int in, const char *folder, const struct backup_file *f, const struct owner *owner,
           char sum[BACKUP_SUM_BYTES + 1], struct err *err)
 {
     int out = open_in(folder, f->name, O_WRONLY | O_CREAT | O_EXCL, err);
     if (out < 0)
         return -1;
     int rc = copy_bytes(in, out, f, sum, err);
-    if (rc == 0 && owner != NULL && fchown(out, owner->st_uid, owner->st_gid) != 0)
+    if (rc == 0 && owner != NULL && fchown(out, owner->uid, owner->gid) != 0)
         rc = err_set_errno(err, ERR_IO, "%s: give it away", f->name);
     if (rc == 0 && fsync(out) != 0)
         rc = err_set_errno(err, ERR_IO, "fsync %s", f->name);
@@ -411,11 +417,11 @@ is_of_log(const struct backup_file *f)
 }
 
 static int
-put_log(const char *from, const char *part, const struct stat *owner, const struct backup_list *l,
+put_log(const char *from, const char *part, const struct owner *owner, const struct backup_list *l,
         struct err *err)
 {
     char sum[BACKUP_SUM_BYTES + 1];
-    if (mkdir(part, 0700) != 0 || lchown(part, owner->st_uid, owner->st_gid) != 0)
+    if (mkdir(part, 0700) != 0 || lchown(part, owner->uid, owner->gid) != 0)
         return err_set_errno(err, ERR_IO, "%s", part);
     for (unsigned i = 0; i < l->count; i++) {
         if (!is_of_log(&l->files[i]))
@@ -446,18 +452,16 @@ remember(const char *from, const struct statedir *s, const struct backup_list *l
 }
 
 static int
-put_back(const char *from, const struct statedir *s, const struct backup_list *l, struct err *err)
+put_back(const char *from, const struct statedir *s, const struct owner *owner,
+         const struct backup_list *l, struct err *err)
 {
     char part[PATH_BYTES], log[PATH_BYTES];
-    struct stat owner;
     if (join(log, s->path, LOG_DIR, err) != 0 ||
         join(part, s->path, "redis/restored.part", err) != 0)
         return -1;
-    if (lstat(s->redis, &owner) != 0)
-        return err_set_errno(err, ERR_IO, "%s", s->redis);
     remove_folder(part); /* of an earlier try */
-    if (put_log(from, part, &owner, l, err) == 0) {
-        if (rename(part, log) == 0)
+    if (put_log(from, part, owner, l, err) == 0) {
+        if (lchown(s->redis, owner->uid, owner->gid) == 0 && rename(part, log) == 0)
             return sync_folder(s->redis, err) == 0 ? remember(from, s, l, err) : -1;
         err_set_errno(err, ERR_IO, "%s", log);
     }
@@ -467,8 +471,8 @@ put_back(const char *from, const struct statedir *s, const struct backup_list *l
 
 /* Under the locks that the supervisor, its children and Redis hold while they run. */
 static int
-restore_locked(const char *from, const struct statedir *s, const struct backup_list *l,
-               struct err *err)
+restore_locked(const char *from, const struct statedir *s, const struct owner *owner,
+               const struct backup_list *l, struct err *err)
 {
     char path[PATH_BYTES];
     bool development = backup_list_find(l, "development") != NULL;
@@ -478,20 +482,37 @@ restore_locked(const char *from, const struct statedir *s, const struct backup_l
     if (lock < 0)
         return err_context(err, "a Redis is running there");
     int rc = check_empty(s, err) == 0 && statedir_claim(s, development, err) == 0
-                 ? put_back(from, s, l, err)
+                 ? put_back(from, s, owner, l, err)
                  : -1;
     unlink(path); /* made anew by Redis' own user */
     close(lock);
     return rc;
 }
 
+/* Whose the queue is to be. */
+static int
+find_owner(struct owner *o, const char *user, bool development, struct err *err)
+{
+    *o = (struct owner){geteuid(), getegid()};
+    if (geteuid() != 0 || development)
+        return 0;
+    const struct passwd *p = getpwnam(user);
+    if (p == NULL)
+        return err_set(err, ERR_CONFIG, "there is no user \"%s\", whose the queue would be", user);
+    *o = (struct owner){p->pw_uid, p->pw_gid};
+    return 0;
+}
+
 int
-backup_restore(const char *from, const char *state, struct backup_list *l, struct err *err)
+backup_restore(const char *from, const char *state, const char *user, struct backup_list *l,
+               struct err *err)
 {
     struct statedir s = {.supervisor_lock_fd = -1, .children_lock_fd = -1};
-    if (check_whole(from, l, err) != 0)
+    struct owner owner;
+    if (check_whole(from, l, err) != 0 ||
+        find_owner(&owner, user, backup_list_find(l, "development") != NULL, err) != 0)
         return -1;
-    int rc = statedir_open(&s, state, err) == 0 ? restore_locked(from, &s, l, err) : -1;
+    int rc = statedir_open(&s, state, err) == 0 ? restore_locked(from, &s, &owner, l, err) : -1;
     statedir_close(&s);
     return rc;
 }

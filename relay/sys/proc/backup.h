@@ -23,9 +23,12 @@
  * ERR_NOT_FOUND: no queue below `state` (another Redis has it). */
 int backup_take(const char *state, const char *to, struct backup_list *l, struct err *err);
 
-/* Puts it into `state`, which is made when it is missing. ERR_REFUSED: a gateway
+/* Puts it into `state`, which is made when it is missing. When we are root and it
+ * is not of development mode, the queue becomes `user`'s. ERR_CONFIG: there is no
+ * such user, or `state` is another kind of gateway's; ERR_REFUSED: a gateway
  * or its Redis runs there, or there is a queue already; ERR_BAD: the copy is not
  * whole; nothing is changed then. */
-int backup_restore(const char *from, const char *state, struct backup_list *l, struct err *err);
+int backup_restore(const char *from, const char *state, const char *user, struct backup_list *l,
+                   struct err *err);
 
 #endif

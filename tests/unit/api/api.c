@@ -190,6 +190,40 @@ submit_cancel(struct submit_op *op)
     timer_start(&op->state->timer, 0);
 }
 
+struct queue_suppressed_state {
+    struct queue_suppressed_op *op;
+    struct timer timer;
+};
+
+static void
+suppressed_finish(struct timer *t)
+{
+    struct queue_suppressed_state *s = container_of(t, struct queue_suppressed_state, timer);
+    struct queue_suppressed_op *op = s->op;
+    free(s);
+    op->done(op);
+}
+
+void
+queue_suppressed_start(struct queue_suppressed_op *op, struct queue *q)
+{
+    (void)q;
+    op->suppressed[0] = fake.suppress_first;
+    op->state = malloc(sizeof *op->state);
+    op->state->op = op;
+    timer_init(&op->state->timer, loop, suppressed_finish);
+    if (!fake.hold)
+        timer_start(&op->state->timer, 0);
+    fake.submitted++;
+}
+
+void
+queue_suppressed_cancel(struct queue_suppressed_op *op)
+{
+    fake.cancelled++;
+    timer_start(&op->state->timer, 0);
+}
+
 struct queue_lookup_state {
     struct queue_lookup_op *op;
     struct timer timer;

@@ -34,6 +34,8 @@ read_all(struct world *w, struct worker *k, const char *kind, int64_t known)
     queue_registry_read_start(&r.op, k->q);
     WORLD_UNTIL(w, r.done > 0);
     assert_int_equal(r.op.err.code, ERR_NONE);
+    assert_string_equal(r.op.dataset, queue_dataset(k->q));
+    assert_true(r.op.dataset[0] != '\0');
     return r;
 }
 
