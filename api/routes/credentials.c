@@ -1,6 +1,6 @@
 /*
- * /v1/credentials, for operators: what the file has, and what the registry has,
- * which can be made, rotated, frozen and removed here.
+ * /v1/credentials, for operators: what the file has, which can be frozen here, and
+ * what the registry has, which can be made, rotated and removed too.
  *
  * A change goes: read what is there (another worker may have made it a moment ago),
  * make new secrets on the work pool where the change needs them, put it when it is
@@ -52,6 +52,7 @@ struct change {
     struct queue_registry_put_op put;
     struct timer settle;
     struct queue_sweep_op sweep;
+    bool is_of_file;   /* what is put is the mark that freezes it */
     char *old, *value; /* records */
 };
 
@@ -86,7 +87,7 @@ write_rate(struct writer *w, const struct config_rate *rate)
 
 /* Members only; no hash of a secret is shown. */
 static void
-write_credential(struct writer *w, const struct config_credential *cr)
+write_credential(struct writer *w, const struct config_credential *cr, bool is_frozen)
 {
     writer_string(w, "user", slice_str(cr->user));
     writer_string(w, "tenant", slice_str(cr->tenant));
@@ -101,7 +102,7 @@ write_credential(struct writer *w, const struct config_credential *cr)
         writer_time(w, "expires", (int64_t)cr->expires_unix_ms);
     else
         writer_null(w, "expires");
-    writer_bool(w, "frozen", cr->frozen);
+    writer_bool(w, "frozen", is_frozen);
 }
 
 struct listing {
@@ -125,10 +126,10 @@ list(struct http_request *r, struct slice tenant)
     for (unsigned i = 0; (cr = credential_at(cs, i)) != NULL; i++) {
         if (tenant.n > 0 && !slice_eq(slice_str(cr->tenant), tenant))
             continue;
+        bool of_file = credential_is_of_file(cs, cr);
         writer_open(&w, NULL, '{');
-        write_credential(&w, cr);
-        writer_string(&w, "kept_in",
-                      credential_is_of_file(cs, cr) ? SLICE("file") : SLICE("registry"));
+        write_credential(&w, cr, cr->frozen || (of_file && credential_is_marked(cs, cr->user)));
+        writer_string(&w, "kept_in", of_file ? SLICE("file") : SLICE("registry"));
         writer_close(&w, '}');
     }
     writer_close(&w, ']');
@@ -180,7 +181,7 @@ respond(struct change *c)
     buf_init(&body, API_ANSWER_MAX);
     writer_init(&w, &body);
     writer_open(&w, NULL, '{');
-    write_credential(&w, &c->credential);
+    write_credential(&w, &c->credential, c->credential.frozen);
     if (CHANGES[c->kind].has_secret) {
         writer_string(&w, "password", slice_str(c->secret.password));
         writer_string(&w, "key", slice_str(c->secret.key));
@@ -264,9 +265,34 @@ on_put(struct queue_registry_put_op *op)
 /* ---- the change ------------------------------------------------------------------- */
 
 static void
+put_start(struct change *c, struct slice name, struct slice value)
+{
+    c->put.done = on_put;
+    c->put.kind = CREDENTIAL_KIND;
+    c->put.name = name;
+    c->put.old = slice_str(c->old);
+    c->put.value = value;
+    queue_registry_put_start(&c->put, c->api->parts.queue);
+}
+
+static void
+put_mark(struct change *c)
+{
+    struct buf name;
+    buf_init(&name, CREDENTIAL_MARK_NAME_MAX);
+    credential_mark_name(slice_str(c->credential.user), &name);
+    put_start(c, buf_slice(&name), c->kind == CHANGE_FREEZE ? SLICE(CREDENTIAL_MARK) : SLICE_NONE);
+    buf_fini(&name);
+}
+
+static void
 put(struct change *c)
 {
     struct slice value = SLICE_NONE;
+    if (c->is_of_file) {
+        put_mark(c);
+        return;
+    }
     if (c->kind != CHANGE_REMOVE) {
         c->value = credential_record_text(&c->credential);
         value = slice_str(c->value);
@@ -276,12 +302,7 @@ put(struct change *c)
         change_free(c);
         return;
     }
-    c->put.done = on_put;
-    c->put.kind = CREDENTIAL_KIND;
-    c->put.name = slice_str(c->credential.user);
-    c->put.old = slice_str(c->old);
-    c->put.value = value;
-    queue_registry_put_start(&c->put, c->api->parts.queue);
+    put_start(c, slice_str(c->credential.user), value);
 }
 
 static void
@@ -326,7 +347,7 @@ change_new(struct http_request *r, enum change_kind kind)
     return c;
 }
 
-/* What the registry has under this name becomes what it will be; false: answered. */
+/* What is there under this name becomes what it will be; false: answered. */
 static bool
 take_known(struct change *c)
 {
@@ -336,15 +357,19 @@ take_known(struct change *c)
         problem_say(c->request, 404, "not_found", "there is no such credential");
         return false;
     }
-    if (credential_is_of_file(cs, cr)) {
+    bool freezes = c->kind == CHANGE_FREEZE || c->kind == CHANGE_UNFREEZE;
+    c->is_of_file = credential_is_of_file(cs, cr);
+    if (c->is_of_file && !freezes) {
         problem_say(c->request, 409, "kept_in_file",
                     "it stands in the configuration file: change that, and reload");
         return false;
     }
     c->credential = *cr;
     c->memory = config_hold(credential_memory(cs, cr));
-    BUG_ON(!credential_record(cs, c->user, &c->old));
-    if (c->kind == CHANGE_FREEZE || c->kind == CHANGE_UNFREEZE)
+    if (c->is_of_file)
+        c->old = strdup(credential_is_marked(cs, cr->user) ? CREDENTIAL_MARK : "");
+    BUG_ON(c->is_of_file ? c->old == NULL : !credential_record(cs, c->user, &c->old));
+    if (freezes)
         c->credential.frozen = c->kind == CHANGE_FREEZE;
     return true;
 }

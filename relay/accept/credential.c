@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include <jansson.h>
 #include <openssl/crypto.h>
 
 #include "relay/accept/api_key.h"
@@ -44,6 +45,7 @@ credentials_free_when_idle(struct credentials *cs)
     if (!cs->freed || cs->checks > 0)
         return;
     config_free(cs->held);
+    json_decref(cs->marks);
     OPENSSL_cleanse(cs, sizeof *cs);
     free(cs);
 }
@@ -72,6 +74,15 @@ credential_by_user(const struct credentials *cs, struct slice user)
 {
     const struct config_credential *cr = config_credential_by_user(cs->config, user);
     return cr != NULL || cs->held == NULL ? cr : config_credential_by_user(cs->held, user);
+}
+
+bool
+credential_is_frozen(const struct credentials *cs, struct slice user)
+{
+    const struct config_credential *cr = credential_by_user(cs, user);
+    if (cr == NULL)
+        return false;
+    return cr->frozen || (credential_is_of_file(cs, cr) && credential_is_marked(cs, cr->user));
 }
 
 const char *
@@ -130,7 +141,8 @@ credential_renew(const struct credentials *cs, const struct config_credential *o
                  const struct credential_proof *proof, const struct net_address *from)
 {
     const struct config_credential *now = credential_by_user(cs, slice_str(old->user));
-    if (now == NULL || now->frozen || !credential_is_usable(now, from))
+    if (now == NULL || credential_is_frozen(cs, slice_str(now->user)) ||
+        !credential_is_usable(now, from))
         return NULL;
     for (unsigned i = 0; i < PASSWORDS; i++)
         if (proves(proof, credential_password_hash(now, i)) || proves(proof, key_hash(now, i)) ||

@@ -88,6 +88,8 @@ const struct config_credential *credential_renew(const struct credentials *cs,
  * given length. */
 const struct config_credential *credential_by_key(const struct credentials *cs, struct slice key,
                                                   const struct net_address *from);
+/* Whether what is in force under this name is frozen, wherever it is kept. */
+bool credential_is_frozen(const struct credentials *cs, struct slice user);
 /* By user name alone, for an operator who needs no password; NULL: none. */
 const struct config_credential *credential_by_user(const struct credentials *cs, struct slice user);
 

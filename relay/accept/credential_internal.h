@@ -21,6 +21,7 @@ struct credentials {
     struct verified verified[CREDENTIAL_CACHE_SLOTS];
     struct queue *queue;       /* NULL: failures are not counted */
     const struct config *held; /* of the registry; NULL: none were read */
+    struct json_t *marks;      /* by user; NULL: none were read */
     struct credential_registry *registry;
     unsigned checks; /* not done yet, or something of them still runs */
     unsigned hashes; /* on the work pool */

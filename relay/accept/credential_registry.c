@@ -28,6 +28,7 @@ struct credential_registry {
     bool reading, again, closed;
     int64_t generation; /* -1: none was read yet */
     json_t *coming;     /* records of the answer */
+    json_t *marks;      /* of the answer, by user */
     struct list asked;  /* waiting for the question under way */
     struct list to_ask; /* for the one after it */
 };
@@ -93,12 +94,49 @@ credential_record(const struct credentials *cs, struct slice user, char **text)
     return true;
 }
 
+/* ---- marks ------------------------------------------------------------------- */
+
+void
+credential_mark_name(struct slice user, struct buf *name)
+{
+    buf_add(name, slice_from("", 1));
+    buf_add(name, user);
+}
+
+bool
+credential_is_marked(const struct credentials *cs, const char *user)
+{
+    return json_object_get(cs->marks, user) != NULL;
+}
+
+static bool
+is_mark(struct slice name)
+{
+    return name.n > 0 && name.p[0] == '\0';
+}
+
+/* Whatever its value is: when in doubt, it is frozen. */
+static void
+take_mark(struct credential_registry *r, struct slice name)
+{
+    json_t *user = json_stringn(name.p + 1, name.n - 1);
+    if (r->marks == NULL)
+        r->marks = json_object();
+    if (user == NULL || json_object_set_new(r->marks, json_string_value(user), json_true()) != 0)
+        LOG(LOG_ERROR, "credential.mark-broken", LF_S("user", name));
+    json_decref(user);
+}
+
 /* ---- reading ------------------------------------------------------------------ */
 
 static void
 on_each(struct queue_registry_read_op *op, struct slice name, struct slice value)
 {
     struct credential_registry *r = container_of(op, struct credential_registry, read);
+    if (is_mark(name)) {
+        take_mark(r, name);
+        return;
+    }
     json_t *record = parse_record(name, value);
     if (r->coming == NULL)
         r->coming = json_array();
@@ -116,6 +154,9 @@ take_over(struct credential_registry *r)
     BUG_ON(fresh == NULL); /* each was read alone */
     const struct config *old = r->cs->held;
     r->cs->held = fresh;
+    json_decref(r->cs->marks);
+    r->cs->marks = r->marks;
+    r->marks = NULL;
     r->generation = r->read.generation;
     config_free(old);
     LOG(LOG_INFO, "credential.registry-read", LF_U("generation", r->generation),
@@ -126,6 +167,7 @@ static void
 registry_free(struct credential_registry *r)
 {
     json_decref(r->coming);
+    json_decref(r->marks);
     free(r);
 }
 

@@ -785,7 +785,7 @@ check(struct submit_state *st)
         finish(st, SUBMIT_CONTENT, "this credential may send bulk mail only");
         return;
     }
-    if (cr->frozen) {
+    if (cr->frozen || st->op->is_frozen) {
         finish(st, SUBMIT_FROZEN, "the credential is frozen");
         return;
     }

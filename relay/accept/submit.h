@@ -59,6 +59,7 @@ struct submit_op {
     void (*done)(struct submit_op *op);
     /* In, borrowed until done. */
     const struct config_credential *credential;
+    bool is_frozen; /* credential_is_frozen() at the start */
     enum submit_source { SUBMIT_SMTP, SUBMIT_HTTP } source;
     struct envelope envelope;    /* reverse_path, envid, ret, smtputf8, send_at, tags and
                                     metadata are the caller's;

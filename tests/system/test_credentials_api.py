@@ -133,6 +133,41 @@ def test_frozen_and_unfrozen(pair):
     wait_until("everybody lets it in", lambda: accepted_by_all(pair, "froze", made["password"]))
 
 
+def test_one_of_the_file_is_frozen(pair):
+    """A stolen credential of the file: stopped without a reload, and still after a restart."""
+    fields = {"from": "app@example.org", "to": "defer@customer.example"}
+    sent = pair.send(key="dev2", **fields).json["id"]
+    wait_until("it was tried", lambda: pair.message(sent, key="dev2")["status"] == "deferred")
+    session, other = login(pair, "dev2", "dev2"), login(pair, "dev2", "dev2")
+    assert other.mail("app@example.org")[0] == 250
+    assert other.rcpt("b@customer.example")[0] == 250
+    answer = change(pair, "dev2", "freeze")
+    assert answer["frozen"] and answer["affected"] >= 1
+    assert "password" not in answer
+    assert session.mail("app@example.org")[0] == 421
+    assert other.data(MESSAGE)[0] == 550  # begun before, not taken after
+    assert change(pair, "dev2", "freeze")["frozen"]  # twice is fine
+    wait_until("its mail waits", lambda: pair.message(sent, key="dev2")["status"] == "held")
+    row = listed(pair)["dev2"]
+    assert row["frozen"] and row["kept_in"] == "file" and not listed(pair)["dev"]["frozen"]
+    assert "frozen" in next(
+        line for line in cli(pair, "ls")[1].splitlines() if line.startswith("dev2 "))
+    assert control(pair, "POST", "/v1/credentials/dev2/rotate").json["code"] == "kept_in_file"
+    assert control(pair, "DELETE", "/v1/credentials/dev2").json["code"] == "kept_in_file"
+    pair.stop()
+    pair.start()
+    wait_until("nobody lets it in", lambda: refused_by_all(pair, "dev2", "dev2"))
+    answer = pair.send(key="dev2", **fields)
+    assert answer.status == 403 and answer.json["code"] == "credential_frozen"
+    assert accepted_by_all(pair, "dev", "dev")
+    answer = change(pair, "dev2", "unfreeze")
+    assert not answer["frozen"] and answer["affected"] >= 1
+    wait_until("its mail goes on", lambda: pair.message(sent, key="dev2")["status"] != "held")
+    wait_until("everybody lets it in", lambda: accepted_by_all(pair, "dev2", "dev2"))
+    assert not listed(pair)["dev2"]["frozen"]
+    assert change(pair, "dev2", "unfreeze")["affected"] == 0
+
+
 def test_what_is_refused(pair):
     for change in {"senders": ["a@@b"]}, {"senders": []}, {"rate": "often"}, {"networks": ["x"]}, \
             {"tenant": None}, {"password_hash": "x"}, {"colour": "red"}, {"daily": "5"}:

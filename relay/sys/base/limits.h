@@ -53,6 +53,7 @@ enum {
     CREDENTIAL_POLL_MS = 1000,     /* until all workers know what an operator changed */
     CREDENTIAL_KNOWN_MS = 1250, /* the same, with time for Redis: then the operator is answered */
     CREDENTIAL_QUOTA_MAX = 1000000000,   /* a number that Lua and we count exactly */
+    CREDENTIAL_MARK_NAME_MAX = 256,      /* a NUL and the longest user name of a file */
     CREDENTIAL_KEY_AS_PASSWORD_MIN = 20, /* characters: nothing shorter has 128 random bits */
 
     /* SCRAM: what a client is made to compute, and what it may send */

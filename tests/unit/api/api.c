@@ -80,6 +80,22 @@ credential_is_of_file(const struct credentials *cs, const struct config_credenti
 }
 
 bool
+credential_is_marked(const struct credentials *cs, const char *user)
+{
+    (void)cs;
+    (void)user;
+    return false;
+}
+
+void
+credential_mark_name(struct slice user, struct buf *name)
+{
+    (void)user;
+    (void)name;
+    abort(); /* nothing is changed here */
+}
+
+bool
 credential_record(const struct credentials *cs, struct slice user, char **text)
 {
     (void)cs;
@@ -130,6 +146,14 @@ credential_memory(const struct credentials *cs, const struct config_credential *
     (void)cs;
     (void)cr;
     return NULL;
+}
+
+bool
+credential_is_frozen(const struct credentials *cs, struct slice user)
+{
+    (void)cs;
+    (void)user;
+    return false;
 }
 
 const struct config_credential *

@@ -12,6 +12,7 @@
 
 #include "queue/registry.h"
 #include "relay/sys/base/bug.h"
+#include "relay/sys/base/limits.h"
 #include "relay/sys/base/log.h"
 
 static const char *own[] = {"example.org"};
@@ -23,7 +24,8 @@ static struct {
     struct queue_registry_read_op *op;
     struct deferred soon;
     int64_t generation;
-    const char *names[4], *values[4];
+    struct slice names[5];
+    const char *values[5];
     unsigned count, asked;
     bool away;
 } fake;
@@ -40,7 +42,7 @@ on_soon(struct deferred *d)
     else
         op->generation = fake.generation;
     for (unsigned i = 0; !fake.away && op->known != fake.generation && i < fake.count; i++)
-        op->each(op, slice_str(fake.names[i]), slice_str(fake.values[i]));
+        op->each(op, fake.names[i], slice_str(fake.values[i]));
     op->state = NULL;
     op->done(op);
     loop_stop(fake.loop);
@@ -89,10 +91,10 @@ records_come_change_and_go(void **state)
     const struct config_credential shop = {
         .user = "shop", .tenant = "s", .password_hash = "h", .senders = own, .sender_count = 1};
     char *text = credential_record_text(&shop), *again;
-    fake.names[0] = "shop", fake.values[0] = text;
-    fake.names[1] = "broken", fake.values[1] = "{\"user\":\"broken\",\"senders\":[1]}";
-    fake.names[2] = "other name", fake.values[2] = text;
-    fake.names[3] = "none", fake.values[3] = "";
+    fake.names[0] = SLICE("shop"), fake.values[0] = text;
+    fake.names[1] = SLICE("broken"), fake.values[1] = "{\"user\":\"broken\",\"senders\":[1]}";
+    fake.names[2] = SLICE("other name"), fake.values[2] = text;
+    fake.names[3] = SLICE("none"), fake.values[3] = "";
     fake.count = 4;
     fake.generation = 7;
     refresh(cs);
@@ -127,6 +129,65 @@ records_come_change_and_go(void **state)
     credentials_free(cs);
     loop_run(fake.loop);
     loop_free(fake.loop);
+}
+
+/* A mark freezes the file's credential, and is none itself. */
+static void
+a_mark_freezes_one_of_the_file(void **state)
+{
+    struct config config = {.credentials = &IN_FILE, .credential_count = 1, .development = true};
+    static const char *const NAMES[] = {"\0file", "\0gone", "\0shop", "\0\xff"};
+    static const size_t LENGTHS[] = {5, 5, 5, 2};
+    const struct config_credential shop = {
+        .user = "shop", .tenant = "s", .password_hash = "h", .senders = own, .sender_count = 1};
+    char *text = credential_record_text(&shop);
+    (void)state;
+    log_init("test", 0, LOG_ERROR + 1);
+    memset(&fake, 0, sizeof fake);
+    fake.loop = loop_new();
+    struct credentials *cs = credentials_new(fake.loop, &config);
+    credentials_use_queue(cs, NULL);
+    refresh(cs);
+    assert_false(credential_is_frozen(cs, SLICE("file")));
+
+    for (unsigned i = 0; i < 4; i++)
+        fake.names[i] = slice_from(NAMES[i], LENGTHS[i]), fake.values[i] = CREDENTIAL_MARK;
+    fake.names[4] = SLICE("shop"), fake.values[4] = text;
+    fake.count = 5;
+    fake.generation = 1;
+    refresh(cs);
+    assert_true(credential_is_frozen(cs, SLICE("file")));
+    assert_true(credential_is_marked(cs, "file"));
+    assert_false(credential_is_frozen(cs, SLICE("gone")));
+    assert_false(credential_is_frozen(cs, SLICE("shop"))); /* not the file's */
+    assert_null(credential_by_user(cs, SLICE("gone")));
+    assert_non_null(credential_at(cs, 1));
+    assert_null(credential_at(cs, 2));
+
+    fake.away = true; /* stays in force */
+    refresh(cs);
+    assert_true(credential_is_frozen(cs, SLICE("file")));
+    fake.away = false;
+    fake.count = 0;
+    fake.generation = 2;
+    refresh(cs);
+    assert_false(credential_is_frozen(cs, SLICE("file")));
+
+    free(text);
+    credentials_free(cs);
+    loop_run(fake.loop);
+    loop_free(fake.loop);
+}
+
+static void
+the_name_of_a_mark_is_no_users(void **state)
+{
+    struct buf name;
+    (void)state;
+    buf_init(&name, CREDENTIAL_MARK_NAME_MAX);
+    credential_mark_name(SLICE("file"), &name);
+    assert_true(slice_eq(buf_slice(&name), slice_from("\0file", 5)));
+    buf_fini(&name);
 }
 
 struct asker {
@@ -183,6 +244,8 @@ int
 main(void)
 {
     const struct CMUnitTest tests[] = {cmocka_unit_test(records_come_change_and_go),
+                                       cmocka_unit_test(a_mark_freezes_one_of_the_file),
+                                       cmocka_unit_test(the_name_of_a_mark_is_no_users),
                                        cmocka_unit_test(waiting_ends_with_a_later_question)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
