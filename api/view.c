@@ -83,6 +83,15 @@ write_subject(struct writer *w, struct slice subject)
     buf_fini(&decoded);
 }
 
+struct slice
+view_status(const struct queue_message *m)
+{
+    struct envelope e;
+    if (!envelope_decode(m->envelope, &e))
+        e = (struct envelope){.reverse_path = SLICE_NONE};
+    return status_name(&e, queue_message_state(m));
+}
+
 void
 view_message(struct writer *w, const char *key, const struct queue_message *m, bool with_tenant)
 {

@@ -10,6 +10,8 @@ struct http_request;
 /* key: NULL inside an array and at the top. */
 void view_message(struct writer *w, const char *key, const struct queue_message *m,
                   bool with_tenant);
+/* The status that it shows, the least finished of its recipients'. Static. */
+struct slice view_status(const struct queue_message *m);
 /* A verdict as the queue keeps it; null when there is none. */
 void view_response(struct writer *w, const char *key, struct slice record);
 

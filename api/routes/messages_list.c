@@ -12,7 +12,16 @@ struct listing {
     struct http_request *request;
     struct arena arena;
     struct queue_list_op op;
+    struct slice status; /* asked for; empty: any */
 };
+
+/* The queue knows no "scheduled": it is queued with a later time. What is of the
+ * other kind is left out here, so that a page may have fewer than `limit`. */
+static bool
+is_wanted(const struct listing *l, const struct queue_message *m)
+{
+    return l->status.n == 0 || slice_eq(l->status, view_status(m));
+}
 
 static void
 answer(struct listing *l)
@@ -27,7 +36,8 @@ answer(struct listing *l)
     writer_open(&w, NULL, '{');
     writer_open(&w, "data", '[');
     for (unsigned i = 0; i < l->op.count; i++)
-        view_message(&w, NULL, l->op.messages[i], l->request->admin);
+        if (is_wanted(l, l->op.messages[i]))
+            view_message(&w, NULL, l->op.messages[i], l->request->admin);
     writer_close(&w, ']');
     writer_bool(&w, "has_more", l->op.has_more);
     writer_string_or_null(&w, "next", slice_str(next));
@@ -55,15 +65,22 @@ on_gone(struct http_request *r)
 }
 
 static void
-read_status(struct parameters *p, struct queue_list_op *op)
+read_status(struct parameters *p, struct queue_list_op *op, struct slice *status)
 {
     struct slice text = parameters_text(p, "status");
     if (text.n == 0)
         return;
+    if (slice_eq(text, SLICE("scheduled"))) {
+        *status = SLICE("scheduled");
+        op->has_wanted = true;
+        op->wanted = QUEUE_QUEUED;
+        return;
+    }
     for (int s = QUEUE_QUEUED; s <= QUEUE_CANCELLED; s++)
         if (slice_eq(text, slice_str(queue_state_name((enum queue_state)s)))) {
             op->has_wanted = true;
             op->wanted = (enum queue_state)s;
+            *status = slice_str(queue_state_name(op->wanted));
             return;
         }
     parameters_wrong(p, "status", "unknown_status", "there is no such status");
@@ -83,12 +100,13 @@ messages_list(struct http_request *r)
 {
     const struct api *a = r->app;
     struct parameters p;
+    struct slice status = SLICE_NONE;
     struct queue_list_op op = {.done = on_listed, .limit = API_LIST_DEFAULT};
     if (!api_scope_tenant(r, &op.tenant) ||
         !parameters_read(&p, r, "to status since until limit after"))
         return;
     parameters_address(&p, "to", &op.recipient);
-    read_status(&p, &op);
+    read_status(&p, &op, &status);
     parameters_time(&p, "since", &op.since_unix_ms);
     parameters_time(&p, "until", &op.until_unix_ms);
     parameters_number(&p, "limit", QUEUE_LIST_LIMIT_MAX, &op.limit);
@@ -101,6 +119,7 @@ messages_list(struct http_request *r)
     /* What JSON makes of it must fit into an answer: it is about as long. */
     arena_init(&l->arena, API_ANSWER_MAX / 2);
     l->op = op;
+    l->status = status;
     l->op.arena = &l->arena;
     r->state = l;
     r->on_gone = on_gone;

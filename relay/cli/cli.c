@@ -37,7 +37,7 @@ cli_option(struct cli *c, int id, const char *value, int *code)
     }
 }
 
-static void
+__attribute__((format(printf, 2, 0))) static void
 complain(const struct cli *c, const char *fmt, va_list args)
 {
     fprintf(stderr, "stagepost %s: ", c->name);

@@ -94,6 +94,12 @@ stream_is_tls(const struct stream *s)
     return s->tls;
 }
 
+const char *
+stream_tls_version(const struct stream *s)
+{
+    return s->tls ? "TLSv1.3" : "";
+}
+
 bool
 stream_channel_binding(const struct stream *s, struct stream_binding *out)
 {

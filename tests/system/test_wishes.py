@@ -41,6 +41,11 @@ def test_a_message_waits_for_its_time(gateway):
     m = gw.message(answer.json["id"])
     assert m["status"] == "scheduled" and m["send_at"].startswith(at[:-1])
     assert all(r["next_attempt_at"].startswith(at[:-1]) for r in m["recipients"])
+    other = gw.accepted(to="defer@other.example")
+    gw.wait_status(other, "deferred")
+    of_status = {s: [d["id"] for d in gw.http("GET", f"/v1/messages?status={s}").json["data"]]
+                 for s in ("scheduled", "queued", "deferred")}
+    assert of_status == {"scheduled": [answer.json["id"]], "queued": [], "deferred": [other]}
     gw.advance("47h")
     gw.wait_status(gw.send().json["id"], "delivered")
     assert gw.message(answer.json["id"])["status"] == "scheduled"
