@@ -15,6 +15,7 @@ import pytest
 import support
 import test_serve
 from support import LIMIT_S, queued_id, smtp_send, wait_until
+from test_control import control
 from test_serve import KEY, MAIL, PASSWORD, openssl, session
 
 NEW_KEY = "fedcba9876543210fedcba9876543210"
@@ -139,6 +140,19 @@ def test_credentials_come_and_go(gateway):
     assert e.value.smtp_code == 535
     assert g.send(key=KEY).status == 401
     assert g.send(key=NEW_KEY).status == 202
+
+
+def test_a_frozen_one_stays_frozen(gateway):
+    """What an operator froze is not let go because the file is read again."""
+    g = gateway().start()
+    g.write(with_other(g.config()))
+    g.hup()
+    assert control(g, "POST", "/v1/credentials/other/freeze").status == 200
+    g.hup()
+    assert g.send(key=NEW_KEY).json["code"] == "credential_frozen"
+    accepted(g, session(g.smtp_port, g.tls()))
+    assert control(g, "POST", "/v1/credentials/other/unfreeze").status == 200
+    wait_until("all workers know", lambda: all(g.send(key=NEW_KEY).status == 202 for _ in range(4)))
 
 
 def signatures(g, message_id):
