@@ -120,7 +120,7 @@ class Checker:
             os.dup2(copies[1], FD_LISTEN)
             os.closerange(200, 202)
 
-        self.process = subprocess.Popen([support.BIN, "child", "checker", "0", "-", "-"],
+        self.process = subprocess.Popen([support.BIN, "child", "checker", "0", "-", "-", "-"],
                                         preexec_fn=place, close_fds=False)
         theirs.close()
 
