@@ -240,7 +240,7 @@ def test_children_that_die_during_a_reload_converge(gateway, point):
     g.write(with_other(g.config()))
     g.new_certificate("renewed.example")
     assert g.hup()["event"] == "reload.done"
-    assert g.events("child.ended")
+    wait_until("one has died", lambda: g.events("child.ended"))
     wait_until("all run again", lambda: len(g.children("worker")) == 2 and g.children("signer"))
     wait_until("all accept", lambda: len(g.events("worker.ready")) >= 4)
     assert g.names_served(g.smtps_port) == {"renewed.example"}

@@ -612,7 +612,7 @@ supervisor_run(const struct supervisor_config *cfg)
     if (statedir_dataset(cfg->dir, s.dataset, &err) != 0 ||
         confine(CONFINE_SUPERVISOR, cfg->config, &err) != 0 || open_shared(&s, &err) != 0) {
         LOG(LOG_ERROR, "supervisor.cannot-start", LF_ERR(&err));
-        /* There is nothing to clean up that exit does not. */
+        loop_free(s.loop); /* the rest is exit's */
         return err.code == ERR_CONFIG ? EXIT_CONFIG : EXIT_SOFTWARE;
     }
     s.sigterm = signal_watch_open(s.loop, SIGTERM, on_signal, &s);
