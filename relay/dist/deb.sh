@@ -21,9 +21,9 @@ chmod 644 "$doc"/copyright "$doc"/changelog.gz
 install -d -m 700 "$root/etc/stagepost/dkim" "$root/etc/stagepost/tls"
 
 # dpkg-shlibdeps wants a source package's control file to stand by.
-mkdir -p "$out/work/debian" "$root/DEBIAN"
-printf 'Source: stagepost\n\nPackage: stagepost\nArchitecture: any\n' >"$out/work/debian/control"
-depends=$(cd "$out/work" && dpkg-shlibdeps -O "$root/usr/bin/stagepost" 2>/dev/null |
+mkdir -p "$out/shlibs/debian" "$root/DEBIAN"
+printf 'Source: stagepost\n\nPackage: stagepost\nArchitecture: any\n' >"$out/shlibs/debian/control"
+depends=$(cd "$out/shlibs" && dpkg-shlibdeps -O "$root/usr/bin/stagepost" 2>/dev/null |
     sed -n 's/^shlibs:Depends=//p')
 [ -n "$depends" ] || { echo "deb.sh: dpkg-shlibdeps found nothing" >&2; exit 1; }
 sed -e "s/@VERSION@/$version/" -e "s/@ARCHITECTURE@/$architecture/" -e "s/@DEPENDS@/$depends/" \
@@ -35,5 +35,5 @@ done
 (cd "$root" && find usr -type f -print0 | sort -z | xargs -0 md5sum) >"$root/DEBIAN/md5sums"
 package=$out/stagepost_${version}_$architecture.deb
 dpkg-deb --root-owner-group --build "$root" "$package" >/dev/null
-rm -rf "$out/work"
+rm -rf "$out/shlibs"
 echo "$package"
