@@ -213,6 +213,15 @@ take_from(struct work *w)
     return ok && add_senders(w, &list);
 }
 
+/* RFC 5322 3.6.2, 3.6.6: who sent it is one mailbox. A list or an empty group there
+ * would be no answer to the question that several authors leave open. */
+static bool
+names_one_sender(struct slice name)
+{
+    return slice_eq_nocase(name, SLICE("Sender")) ||
+           slice_eq_nocase(name, SLICE("Resent-Sender"));
+}
+
 static bool
 take_other_senders(struct work *w)
 {
@@ -222,7 +231,11 @@ take_other_senders(struct work *w)
         struct address_list list;
         if (!is_sender_field(f.name) || f.raw.p == w->facts.known[HEADER_FROM].raw.p)
             continue;
-        if (!parse_senders(w, f.value, &list) || (list.n > 0 && !add_senders(w, &list)))
+        if (!parse_senders(w, f.value, &list))
+            return false;
+        if (names_one_sender(f.name) && list.n != 1)
+            return refuse_content(w, "Sender needs one address and no more");
+        if (list.n > 0 && !add_senders(w, &list))
             return false;
     }
     return true;
