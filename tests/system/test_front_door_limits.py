@@ -121,7 +121,7 @@ def test_utf8_without_smtputf8(gw):
 def test_names_of_clients(gw):
     ledger = Ledger(gw)
     bad = [b"", b"x" * 1000, b"a b", b"[999.1.1.1]", b"[IPv6:x]", b"-x", b"<script>", b"a\tb", b"a(b)", b"a;b",
-           b"a\x7fb", b"b\xc3\xbccher", b"\xff", b"${run}", b"a\\b", b'"x"', b"{1}", b"a\nb", b"x'--"]
+           b"a\x7fb", b"a\0b", b"b\xc3\xbccher", b"\xff", b"${run}", b"a\\b", b'"x"', b"{1}", b"a\nb", b"x'--"]
     for name in bad:
         with Raw(gw, implicit=True) as s:
             code, text = s.command(b"EHLO " + name)
