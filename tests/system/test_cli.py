@@ -48,7 +48,7 @@ def test_no_gateway(tmp_path):
         assert r.returncode == 69 and b"no gateway is running" in r.stderr, words
     r = run("msg", "x", "--state", "/tmp/" + "x" * 100)
     assert r.returncode == 78 and b"too long" in r.stderr
-    assert run("msg", "x", "-c", "/nonexistent").returncode == 78
+    assert run("msg", "x", "-c", "/proc/none").returncode == 78
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs another user's process")
@@ -203,7 +203,7 @@ def test_send_a_finished_message(gw, tmp_path):
 def test_send_refusals(gw, tmp_path):
     good = ["send", "--from", "shop@example.com", "--to", "a@b.example"]
     assert cli(gw, "send", "--to", "a@b.example", input=b"x").returncode == 64
-    assert cli(gw, *good, "--attach", "/nonexistent", input=b"x").returncode == 66
+    assert cli(gw, *good, "--attach", "/proc/none", input=b"x").returncode == 66
     assert cli(gw, *good, input=b"\xff").returncode == 65
     wrong = cli(gw, "send", "--from", "shop@example.com", "--to", "no address", input=b"x")
     assert wrong.returncode == 65 and b"/to" in wrong.stderr
