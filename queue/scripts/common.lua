@@ -8,10 +8,10 @@ local function finished(rec) return string.byte(rec, 10) == 1 end
 local function attempt_id(rec) return string.sub(rec, 2, 17) end
 -- Notes a queue's earliest due time and its length; an empty one is in neither.
 local function note_queue(S, queue, lane)
-  local first = call('ZRANGE', queue, 0, 0, 'WITHSCORES')
-  if first[2] then
-    call('ZADD', S.due, first[2], lane)
-    call('ZADD', S.lanes, call('ZCARD', queue), lane)
+  local n = call('ZCARD', queue)
+  if n > 0 then
+    call('ZADD', S.due, call('ZRANGE', queue, 0, 0, 'WITHSCORES')[2], lane)
+    call('ZADD', S.lanes, n, lane)
   else
     call('ZREM', S.due, lane)
     call('ZREM', S.lanes, lane)
@@ -22,7 +22,8 @@ local function schedule(S, queue, lane, member, at)
   note_queue(S, queue, lane)
 end
 local function unschedule(S, queue, lane, member)
-  if call('ZREM', queue, member) == 1 then call('HINCRBY', S.stat, 'sched', -1) end
+  if call('ZREM', queue, member) == 0 then return end
+  call('HINCRBY', S.stat, 'sched', -1)
   note_queue(S, queue, lane)
 end
 -- Notes whether some target of a delivery is held, by lane.
@@ -51,9 +52,7 @@ local function trace_next(t, at)
   if at + 3 > #t then return #t + 1 end
   return math.min(at + 4 + struct.unpack('>I4', t, at), #t + 1)
 end
-local function add_trace(message, S, event)
-  if event == '' then return end
-  local old = call('HGET', message, 'tr') or ''
+local function longer_trace(old, event)
   local t = old .. struct.pack('>I4', #event) .. event
   local from = 1
   for _ = 1, TRACE_FIRST do from = trace_next(old, from) end
@@ -61,16 +60,20 @@ local function add_trace(message, S, event)
   while #t - (to - from) > TRACE_MAX and to <= #old do
     to, dropped = trace_next(old, to), dropped + 1
   end
-  if dropped > 0 then
-    t = string.sub(t, 1, from - 1) .. string.sub(t, to)
-    call('HINCRBY', message, 'td', dropped)
-  end
+  if dropped > 0 then t = string.sub(t, 1, from - 1) .. string.sub(t, to) end
+  return t, dropped
+end
+local function add_trace(message, S, event)
+  if event == '' then return end
+  local old = call('HGET', message, 'tr') or ''
+  local t, dropped = longer_trace(old, event)
+  if dropped > 0 then call('HINCRBY', message, 'td', dropped) end
   call('HSET', message, 'tr', t)
   grow(message, S, #t - #old)
 end
 -- Tells the lease's owner that somebody else changed its schedule.
-local function tell_owner(lease, stat, me, partition)
-  if call('HGET', lease, 'o') ~= me then
+local function tell_owner(owner, stat, me, partition)
+  if owner ~= me then
     call('HINCRBY', stat, 'f', 1)
     redis.pcall('PUBLISH', 'sp:hint', partition) -- a hint: it may fail
   end
