@@ -28,9 +28,9 @@ for i = 10 + nq, 9 + nq + nc do
   if left > 0 then call('PERSIST', KEYS[i]) else call('UNLINK', KEYS[i]) end
 end
 local size = #ARGV[11] + 512 + index_bytes(ARGV[12])
-local message = {'r', ARGV[11], 'left', left, 'ix', ARGV[12]}
+local message = {'r', ARGV[11], 'left', ARGV[6], 'ix', ARGV[12]}
 for i = 1, nd do
-  message[5 + 2 * i], message[6 + 2 * i] = 'd' .. (i - 1), ARGV[13 + i]
+  message[5 + 2 * i], message[6 + 2 * i] = string.format('d%d', i - 1), ARGV[13 + i]
   size = size + #ARGV[13 + i]
 end
 call('HSET', KEYS[2], 'hs', size, unpack(message))
@@ -43,7 +43,7 @@ for i = 1, nq do
 end
 if ARGV[9] ~= '' then call('SET', KEYS[7], ARGV[2] .. ARGV[9], 'PX', ARGV[10]) end
 if left > 0 then
-  call('HINCRBY', KEYS[3], 'live', 1)
+  call('HINCRBY', KEYS[3], 'live', '1')
 else
   call('ZADD', KEYS[6], ARGV[5], ARGV[2])
   call('HINCRBY', KEYS[3], 'hbytes', size)
