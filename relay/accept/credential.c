@@ -27,6 +27,7 @@ credentials_new(struct loop *l, const struct config *c)
     BUG_ON(cs == NULL);
     cs->loop = l;
     cs->config = c;
+    list_init(&cs->hashing);
     random_bytes(cs->mac_key, sizeof cs->mac_key);
     random_bytes(cs->salt_key, sizeof cs->salt_key);
     return cs;

@@ -3,6 +3,8 @@
  * often; the user is looked up; when the password was right some minutes ago, or
  * is an API key, or this is the proof of a SCRAM exchange, the answer is ready on the
  * next turn; else crypt_r() runs on the work pool and a right answer is remembered.
+ * Who asks the same meanwhile waits for that answer: after a restart all clients of
+ * an application come at once, with one password.
  *
  * Ways it ends: OK, WRONG (a known or an unknown user: as many hashes were
  * computed for both), WAIT (nothing was computed: a right password is not told
@@ -36,13 +38,14 @@ struct credential_check_state {
     struct credential_check_op *op;          /* NULL once cancelled and told */
     struct net_address from;
     bool has_from;
-    const struct config_credential *credential; /* NULL: unknown user */
-    const char *settings[PASSWORDS];            /* stored hash, or the dummy's */
-    bool live[PASSWORDS];                       /* a stored one, which may be right */
-    unsigned count;                             /* of settings */
-    const char *proven;                         /* the stored hash that was right */
-    struct slice user;                          /* copies in one piece of memory, wiped */
-    char *password;                             /* NUL-terminated */
+    const struct config_credential *credential;    /* NULL: unknown user */
+    const char *settings[PASSWORDS];               /* stored hash, or the dummy's */
+    bool live[PASSWORDS];                          /* a stored one, which may be right */
+    uint8_t macs[PASSWORDS][SHA256_DIGEST_LENGTH]; /* of user, password and setting */
+    unsigned count;                                /* of settings */
+    const char *proven;                            /* the stored hash that was right */
+    struct slice user;                             /* copies in one piece of memory, wiped */
+    char *password;                                /* NUL-terminated */
     size_t password_bytes, secret_bytes;
     struct crypt_data *crypt;
     struct credential_scram *scram; /* not NULL: `password` is its last message */
@@ -50,8 +53,10 @@ struct credential_check_state {
     char network[64];
     unsigned wait_s;
     enum credential_result result;
-    bool asking, working; /* the guard is, the pool is */
-    bool telling;         /* `soon` is scheduled: the result is settled */
+    struct list_node node; /* of `hashing`, or of another's `waiters` */
+    struct list waiters;   /* for the answer to the same question */
+    bool asking, working;  /* the guard is, the pool is */
+    bool telling;          /* `soon` is scheduled: the result is settled */
 };
 
 /* ---- what was verified before ------------------------------------------- */
@@ -61,7 +66,7 @@ static void
 mac_of(const struct credential_check_state *st, const char *stored,
        uint8_t mac[SHA256_DIGEST_LENGTH])
 {
-    struct slice password = slice_str(st->password);
+    struct slice password = slice_from(st->password, st->password_bytes);
     const uint64_t lengths[] = {st->user.n, password.n};
     struct buf b;
     BUG_ON(stored == NULL);
@@ -88,12 +93,10 @@ verified_slot(struct credentials *cs, const uint8_t mac[SHA256_DIGEST_LENGTH])
 static const char *
 verified_before(const struct credential_check_state *st)
 {
-    uint8_t mac[SHA256_DIGEST_LENGTH];
     for (unsigned i = 0; i < st->count; i++) {
-        mac_of(st, st->settings[i], mac);
-        const struct verified *v = verified_slot(st->cs, mac);
+        const struct verified *v = verified_slot(st->cs, st->macs[i]);
         if (st->live[i] && v->until_ms > clock_mono_ms() &&
-            CRYPTO_memcmp(v->mac, mac, sizeof v->mac) == 0)
+            CRYPTO_memcmp(v->mac, st->macs[i], sizeof v->mac) == 0)
             return st->settings[i];
     }
     return NULL;
@@ -102,11 +105,13 @@ verified_before(const struct credential_check_state *st)
 static void
 remember(const struct credential_check_state *st)
 {
-    uint8_t mac[SHA256_DIGEST_LENGTH];
-    mac_of(st, st->proven, mac);
-    struct verified *v = verified_slot(st->cs, mac);
-    memcpy(v->mac, mac, sizeof v->mac);
-    v->until_ms = clock_mono_ms() + CREDENTIAL_CACHE_MS;
+    for (unsigned i = 0; i < st->count; i++) {
+        if (st->settings[i] != st->proven)
+            continue;
+        struct verified *v = verified_slot(st->cs, st->macs[i]);
+        memcpy(v->mac, st->macs[i], sizeof v->mac);
+        v->until_ms = clock_mono_ms() + CREDENTIAL_CACHE_MS;
+    }
 }
 
 /* ---- the end -------------------------------------------------------------- */
@@ -191,6 +196,43 @@ tell_soon(struct credential_check_state *st, enum credential_result result)
     deferred_schedule(&st->soon);
 }
 
+/* ---- the same question ----------------------------------------------------- */
+
+static bool
+same_question(const struct credential_check_state *a, const struct credential_check_state *b)
+{
+    return a->count == b->count && memcmp(a->live, b->live, sizeof a->live) == 0 &&
+           CRYPTO_memcmp(a->macs, b->macs, sizeof a->macs) == 0;
+}
+
+/* false: nobody has asked the same. */
+static bool
+try_wait_for_another(struct credential_check_state *st)
+{
+    LIST_EACH(&st->cs->hashing, it)
+    {
+        struct credential_check_state *other =
+            container_of(it, struct credential_check_state, node);
+        if (!same_question(st, other))
+            continue;
+        list_push(&other->waiters, &st->node);
+        return true;
+    }
+    return false;
+}
+
+/* A right answer has been remembered by now. */
+static void
+tell_waiters(struct credential_check_state *st)
+{
+    struct list_node *n;
+    while ((n = list_pop(&st->waiters)) != NULL) {
+        struct credential_check_state *w = container_of(n, struct credential_check_state, node);
+        w->proven = verified_before(w);
+        tell_soon(w, w->proven != NULL ? CREDENTIAL_OK : CREDENTIAL_WRONG);
+    }
+}
+
 /* ---- the hash ------------------------------------------------------------- */
 
 /* crypt_r() answers "*0" or "*1", or NULL, to what it cannot hash; neither can
@@ -219,8 +261,10 @@ hash_done(struct work_op *work)
     struct credential_check_state *st = container_of(work, struct credential_check_state, work);
     st->working = false;
     st->cs->hashes--;
+    list_remove(&st->node);
     if (st->proven != NULL)
         remember(st);
+    tell_waiters(st);
     if (st->op == NULL) {
         state_free_when_idle(st);
         return;
@@ -263,6 +307,7 @@ choose_settings(struct credential_check_state *st, bool password_has_nul)
             st->credential != NULL ? credential_password_hash(st->credential, i) : "";
         st->live[i] = stored[0] != '\0' && !password_has_nul;
         st->settings[i] = stored[0] != '\0' ? stored : dummy;
+        mac_of(st, st->settings[i], st->macs[i]);
     }
 }
 
@@ -313,18 +358,19 @@ begin(struct credential_check_state *st)
         return;
     }
     struct slice password = slice_from(st->password, st->password_bytes);
-    bool has_nul = slice_find(password, '\0') < password.n;
-    choose_settings(st, has_nul);
+    choose_settings(st, slice_find(password, '\0') < password.n);
     if (is_key(st, password)) {
         tell_soon(st, CREDENTIAL_OK);
         return;
     }
-    const char *before = has_nul ? NULL : verified_before(st);
+    const char *before = verified_before(st);
     if (before != NULL) {
         st->proven = before;
         tell_soon(st, CREDENTIAL_OK);
         return;
     }
+    if (try_wait_for_another(st))
+        return;
     if (st->cs->hashes >= CREDENTIAL_HASHES_MAX) {
         tell_soon(st, CREDENTIAL_BUSY);
         return;
@@ -333,6 +379,7 @@ begin(struct credential_check_state *st)
     BUG_ON(st->crypt == NULL);
     st->working = true;
     st->cs->hashes++;
+    list_push(&st->cs->hashing, &st->node);
     work_start(&st->work, st->cs->loop, hash_run, hash_done);
 }
 
@@ -392,6 +439,8 @@ check_start(struct credential_check_op *op, struct credentials *cs, struct slice
     op->state = st;
     op->credential = NULL;
     deferred_init(&st->soon, cs->loop, on_soon);
+    list_node_init(&st->node);
+    list_init(&st->waiters);
     st->memory = config_hold(cs->config->memory);
     st->held = cs->held != NULL ? config_hold(cs->held->memory) : NULL;
     st->has_from = op->from != NULL;
@@ -427,5 +476,7 @@ credential_check_cancel(struct credential_check_op *op)
         return;
     if (st->asking)
         queue_guard_cancel(&st->guard);
+    if (!st->working)
+        list_remove(&st->node);
     tell_soon(st, CREDENTIAL_BUSY);
 }

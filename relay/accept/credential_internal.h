@@ -7,6 +7,7 @@
 
 #include "relay/accept/credential_registry.h"
 #include "relay/sys/base/limits.h"
+#include "relay/sys/base/list.h"
 
 struct verified {
     uint8_t mac[SHA256_DIGEST_LENGTH]; /* of user, password and stored hash */
@@ -23,8 +24,9 @@ struct credentials {
     const struct config *held; /* of the registry; NULL: none were read */
     struct json_t *marks;      /* by user; NULL: none were read */
     struct credential_registry *registry;
-    unsigned checks; /* not done yet, or something of them still runs */
-    unsigned hashes; /* on the work pool */
+    unsigned checks;     /* not done yet, or something of them still runs */
+    unsigned hashes;     /* on the work pool */
+    struct list hashing; /* their checks */
     bool freed;
 };
 
