@@ -139,14 +139,14 @@ state_free_when_idle(struct credential_check_state *st)
         state_free(st);
 }
 
-/* What the guard is told; only names of accounts that there are: strangers could
- * fill Redis with others. */
+/* What the guard is told. Failures at names that nobody has count too: when only ours
+ * became slow under attack, an attack would find them. Each costs a hash, so that
+ * strangers cannot fill Redis with names quickly, and is forgotten after an hour. */
 static void
 note_result(const struct credential_check_state *st, enum credential_result result)
 {
-    const struct config_credential *cr = st->credential;
-    struct slice account = cr != NULL ? slice_str(cr->user) : SLICE_NONE;
     bool right = result == CREDENTIAL_OK;
+    struct slice account = right ? slice_str(st->credential->user) : st->user;
     if (st->network[0] == '\0' || (right && st->guard.is_known))
         return;
     if (right || result == CREDENTIAL_WRONG)
@@ -277,36 +277,47 @@ hash_done(struct work_op *work)
 
 /* ---- what is hashed ------------------------------------------------------- */
 
-/* What an unknown user costs is what the first known one costs, as often as any
- * user needs. */
+/* "": none. */
 static const char *
-dummy_setting(const struct credentials *cs, unsigned *rounds)
+some_password_hash(const struct config_credential *cr)
 {
-    const char *dummy = DUMMY_SETTING;
-    *rounds = 1;
-    bool found = false;
-    const struct config_credential *cr;
-    for (unsigned i = 0; (cr = credential_at(cs, i)) != NULL; i++) {
-        if (!found && credential_password_hash(cr, 0)[0] != '\0') {
-            dummy = credential_password_hash(cr, 0);
-            found = true;
-        }
-        if (credential_password_hash(cr, 1)[0] != '\0')
-            *rounds = PASSWORDS;
-    }
-    return dummy;
+    const char *first = credential_password_hash(cr, 0);
+    return first[0] != '\0' ? first : credential_password_hash(cr, 1);
 }
 
-/* crypt(5) ends at a NUL, which must not make two passwords one. */
+static bool
+has_password(const struct config_credential *cr)
+{
+    return some_password_hash(cr)[0] != '\0';
+}
+
+/* As often as any user needs. */
+static unsigned
+hashes_needed(const struct credentials *cs)
+{
+    const struct config_credential *cr;
+    for (unsigned i = 0; (cr = credential_at(cs, i)) != NULL; i++)
+        if (credential_password_hash(cr, 1)[0] != '\0')
+            return PASSWORDS;
+    return 1;
+}
+
+/* A user without a password costs what one with a password does: hashes of the file
+ * and of the registry may be of different kinds, and some of them take ten times as
+ * long. crypt(5) ends at a NUL, which must not make two passwords one. */
 static void
 choose_settings(struct credential_check_state *st, bool password_has_nul)
 {
-    const char *dummy = dummy_setting(st->cs, &st->count);
+    bool real = st->credential != NULL && has_password(st->credential);
+    const struct config_credential *stand_in =
+        credential_standing_in(st->cs, st->user, has_password); /* chosen for everybody */
+    const struct config_credential *cr = real ? st->credential : stand_in;
+    const char *some = cr != NULL ? some_password_hash(cr) : DUMMY_SETTING;
+    st->count = hashes_needed(st->cs);
     for (unsigned i = 0; i < st->count; i++) {
-        const char *stored =
-            st->credential != NULL ? credential_password_hash(st->credential, i) : "";
-        st->live[i] = stored[0] != '\0' && !password_has_nul;
-        st->settings[i] = stored[0] != '\0' ? stored : dummy;
+        const char *stored = cr != NULL ? credential_password_hash(cr, i) : "";
+        st->live[i] = real && stored[0] != '\0' && !password_has_nul;
+        st->settings[i] = stored[0] != '\0' ? stored : some;
         mac_of(st, st->settings[i], st->macs[i]);
     }
 }
@@ -415,13 +426,14 @@ name_network(struct credential_check_state *st)
     net_address_format_ip(&a, st->network);
 }
 
+/* As many questions for a name that nobody has: their number takes time. */
 static void
 ask_guard(struct credential_check_state *st)
 {
     name_network(st);
     st->asking = true;
     st->guard.done = on_guarded;
-    st->guard.account = st->credential != NULL ? slice_str(st->credential->user) : SLICE_NONE;
+    st->guard.account = st->user;
     st->guard.network = slice_str(st->network);
     queue_guard_start(&st->guard, st->cs->queue);
 }

@@ -203,7 +203,7 @@ on_read(struct queue_registry_read_op *op)
         return;
     }
     if (op->err.code == ERR_NONE && op->generation != r->generation) {
-        credential_scram_use_dataset(r->cs, slice_str(op->dataset));
+        credential_use_dataset(r->cs, slice_str(op->dataset));
         take_over(r);
     }
     tell(&r->asked,

@@ -218,8 +218,7 @@ take_from(struct work *w)
 static bool
 names_one_sender(struct slice name)
 {
-    return slice_eq_nocase(name, SLICE("Sender")) ||
-           slice_eq_nocase(name, SLICE("Resent-Sender"));
+    return slice_eq_nocase(name, SLICE("Sender")) || slice_eq_nocase(name, SLICE("Resent-Sender"));
 }
 
 static bool
