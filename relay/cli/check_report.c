@@ -165,7 +165,11 @@ static void
 no_dmarc(struct report *r)
 {
     const struct dmarc_walk *w = r->facts->walk;
-    if (w->own_records > 1)
+    if (r->dmarc.unusable)
+        add(r, FINDING_MEND, "DMARC",
+            "the record of %s has no valid p= (or a bad sp= or np=) and no rua=: it does nothing",
+            r->dmarc.at);
+    else if (w->own_records > 1)
         add(r, FINDING_MEND, "DMARC", "%u records at _dmarc.%s: receivers ignore them all",
             w->own_records, w->domain);
     else if (w->broken > 0)
@@ -183,7 +187,7 @@ note_record(struct report *r, const struct dmarc_record *d)
         add(r, FINDING_MEND, "DMARC", "p=, sp= or np= has an unknown value: it counts as p=none");
     if (d->without_p)
         add(r, FINDING_NOTE, "DMARC",
-            "there is no p=: receivers before RFC 9989 ignore the record");
+            "there is no p=: it counts as p=none, and receivers before RFC 9989 ignore the record");
     if (d->testing)
         add(r, FINDING_NOTE, "DMARC", "t=y: receivers are asked for less than the policy says");
     if (!d->reports)
@@ -218,11 +222,7 @@ judge_dmarc(struct report *r)
     }
     for (unsigned i = 0; i < f->dmarc_count; i++)
         add(r, FINDING_NOTE, "DMARC", "published at %s: %s", f->dmarc[i].name, f->dmarc[i].text);
-    /* Without an answer it is not known to be missing. */
-    bool exists = f->mx_status != DNS_NXDOMAIN &&
-                  (f->mx_status != DNS_NODATA || f->a_status == DNS_OK || f->a_status == DNS_TEMP ||
-                   f->aaaa_status == DNS_OK || f->aaaa_status == DNS_TEMP);
-    r->dmarc = dmarc_walk_result(f->walk, exists);
+    r->dmarc = dmarc_walk_result(f->walk, f->mx_status != DNS_NXDOMAIN);
     if (r->dmarc.record == NULL) {
         no_dmarc(r);
         return;

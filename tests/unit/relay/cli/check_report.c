@@ -157,11 +157,15 @@ test_dmarc(void **state)
     EXPECT(r, FINDING_MEND, "no record applies",
            "  _dmarc." DOMAIN ". TXT \"v=DMARC1; p=none; rua=mailto:dmarc-reports@" DOMAIN "\"\n");
     feed_dmarc(r, DNS_OK, "v=DMARC1; p=rejct");
+    EXPECT(r, FINDING_MEND, "no valid p=", "it does nothing", "  _dmarc." DOMAIN ". TXT");
+    feed_dmarc(r, DNS_OK, "v=DMARC1; p=none; p=none");
     EXPECT(r, FINDING_MEND, "is not valid", "  _dmarc." DOMAIN ". TXT");
     feed_dmarc(r, DNS_OK, "v=DMARC1; p=rejct; rua=mailto:a@b.c");
     EXPECT(r, FINDING_MEND, "unknown value", "policy none");
-    feed_dmarc(r, DNS_OK, "v=DMARC1; t=y; x=y; adkim=s");
-    EXPECT(r, FINDING_NOTE, "no p=", "t=y", "no rua=", "1 tags", "is aligned (strict)");
+    feed_dmarc(r, DNS_OK, "v=DMARC1; p=none; t=y; x=y; adkim=s");
+    EXPECT(r, FINDING_NOTE, "t=y", "no rua=", "1 tags", "is aligned (strict)");
+    feed_dmarc(r, DNS_OK, "v=DMARC1; rua=mailto:a@b.c");
+    EXPECT(r, FINDING_NOTE, "no p=: it counts as p=none", "policy none");
     feed_dmarc(r, DNS_TEMP, "");
     EXPECT(r, FINDING_TROUBLE, "no answer for a _dmarc record");
     lacks(r, "To publish");

@@ -12,7 +12,7 @@
 
 /* One letter a key or address; SPF: p(ass) f(ail) s(oftfail) n(one) e(rror, permanent)
  * t(emporary) u(nsure neutral). DKIM: o(urs) m(issing) x(other) ?(unknown). DMARC: r(ecord), "r!"
- * with aspf=s, - none, t(emporary). */
+ * with aspf=s, "rv" one that does not apply, - none, t(emporary). */
 static const struct {
     const char *reverse, *spf, *dkim, *dmarc;
     bool null_mx;
@@ -37,6 +37,11 @@ static const struct {
     {"a.test", "e", "o", "r", false, BELIEVED_WEAK, "5.7.23", "is not valid"},
     {"a.test", "p", "o", "-", false, BELIEVED_WEAK, NULL,
      "publish TXT \"v=DMARC1; p=none\" at _dmarc.a.test"},
+    {"a.test", "p", "o", "rv", false, BELIEVED_WEAK, NULL, "no DMARC record with a valid policy"},
+    /* without a record nobody asks for alignment */
+    {"b.a.test", "p", "", "-", false, BELIEVED_WEAK, "5.7.20", "a.test has no DKIM key here"},
+    {"other.test", "p", "m", "-", false, BELIEVED_WEAK, "5.7.20", "is missing"},
+    {"other.test", "s", "m", "-", false, BELIEVED_FAIL, "5.7.26", "is missing"},
     /* nothing vouches */
     {"a.test", "s", "m", "r", false, BELIEVED_FAIL, "5.7.26", "k0._domainkey.a.test is missing"},
     {"a.test", "n", "", "-", false, BELIEVED_FAIL, "5.7.26", "publish TXT \"v=spf1"},
@@ -63,7 +68,8 @@ static void
 make_walk(struct dmarc_walk *w, const char *domain, const char *dmarc)
 {
     char record[64] = "_";
-    int n = snprintf(record + 1, sizeof record - 1, "v=DMARC1; p=reject; aspf=%c",
+    int n = snprintf(record + 1, sizeof record - 1, "v=DMARC1; p=%s; aspf=%c",
+                     strchr(dmarc, 'v') != NULL ? "void" : "reject",
                      strchr(dmarc, '!') != NULL ? 's' : 'r');
     record[0] = (char)n;
     struct slice rdata = slice_str(record);

@@ -20,15 +20,15 @@
 
 enum { OPS_MAX = 40, TEST_LIMIT_MS = 60000, LISTEN = 100, CONTROL = 101 };
 
-/* The server separates records by ';', so each of these holds one tag only; the
- * "keys" are compared as bytes. */
+/* The "keys" are compared as bytes. */
 static const struct fake_dns_row ROWS[] = {
     {"good.test", DNS_TXT, FAKE_DNS_ANSWER, "v=spf1 ip4:192.0.2.1 -all"},
     {"good.test", DNS_MX, FAKE_DNS_ANSWER, "10 host.test."},
     {"k._domainkey.good.test", DNS_TXT, FAKE_DNS_ANSWER, "p=AAAA"},
-    {"_dmarc.good.test", DNS_TXT, FAKE_DNS_ANSWER, "v=DMARC1"},
+    {"_dmarc.good.test", DNS_TXT, FAKE_DNS_ANSWER, "v=DMARC1; p=none"},
     {"wrong.test", DNS_TXT, FAKE_DNS_ANSWER, "v=spf1 -all"},
     {"k._domainkey.wrong.test", DNS_TXT, FAKE_DNS_ANSWER, "p=BBBB"},
+    {"_dmarc.wrong.test", DNS_TXT, FAKE_DNS_ANSWER, "v=DMARC1; p=reject"},
     {"nullmx.test", DNS_MX, FAKE_DNS_ANSWER, "0 ."},
     {"nullmx.test", DNS_TXT, FAKE_DNS_ANSWER, "v=spf1 ip4:192.0.2.1 -all"},
     {"silent.test", DNS_TXT, FAKE_DNS_SILENT, ""},
