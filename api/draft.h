@@ -18,7 +18,7 @@
 
 struct draft_mailbox {
     struct slice name;    /* display name, UTF-8; empty: none */
-    struct slice address; /* canonical, ASCII, NUL-terminated */
+    struct slice address; /* canonical; ASCII, or UTF-8 in the local part */
     struct slice domain;  /* of it */
 };
 
@@ -65,7 +65,8 @@ struct draft {
     /* To, Cc and Bcc, each address once. */
     struct submit_recipient *recipients;
     unsigned recipient_count;
-    bool no_room; /* the arena is used up */
+    bool smtputf8; /* one of the addresses is not ASCII */
+    bool no_room;  /* the arena is used up */
 };
 
 /* Appends an error with a pointer made from the format; returns false. */

@@ -61,6 +61,7 @@ build(struct message *m, struct draft *d)
     m->from_domain = d->lists[DRAFT_FROM].v[0].domain;
     m->recipients = d->recipients;
     m->recipient_count = d->recipient_count;
+    m->smtputf8 = d->smtputf8;
     m->send_at_unix_ms = d->send_at_unix_ms;
     m->expires_unix_ms = d->expires_unix_ms;
     m->klass = d->klass;
@@ -87,6 +88,7 @@ void
 message_fill(struct message *m, struct submit_op *op)
 {
     op->envelope.reverse_path = m->from;
+    op->envelope.smtputf8 = m->smtputf8;
     op->envelope.send_at_unix_ms = m->send_at_unix_ms;
     op->envelope.tags = m->tags;
     op->envelope.metadata = m->metadata;

@@ -829,7 +829,7 @@ cancels_for_a_client_that_is_gone(void **state)
         struct client c = client_open(port);
         client_send(&c, slice_from(text, (size_t)n));
         wait_until_above(&fake.submitted, i);
-        client_close(&c);
+        client_reset(&c);
         wait_until_above(&fake.cancelled, i);
     }
 }
@@ -855,7 +855,7 @@ stops_a_batch_of_a_client_that_is_gone(void **state)
     client_send(&c, slice_from(text, (size_t)n));
     client_send(&c, buf_slice(&body));
     wait_until_above(&fake.submitted, API_BATCH_AT_ONCE - 1);
-    client_close(&c);
+    client_reset(&c);
     wait_until_above(&fake.cancelled, API_BATCH_AT_ONCE - 1);
     assert_int_equal(ask(&c, "GET /healthz", "", SLICE_NONE).status, 200);
     client_close(&c);
@@ -883,7 +883,7 @@ starts_nothing_for_a_client_that_is_gone(void **state)
         struct client c = client_open(port);
         client_send(&c, slice_from(text, (size_t)n));
         client_send(&c, buf_slice(&body));
-        client_close(&c);
+        client_reset(&c);
     }
     struct client c; /* the server lives and answers others */
     assert_int_equal(ask(&c, "GET /healthz", "", SLICE_NONE).status, 200);
