@@ -29,6 +29,22 @@ credential_of_key(const struct http_request *r)
     return bearer_key(r, &key) ? credential_by_key(a->parts.credentials, key, &r->peer) : NULL;
 }
 
+/* The same, for all that is no sending (there the door refuses, and counts it): a
+ * frozen key neither sees nor changes anything. NULL: answered. */
+static const struct config_credential *
+credential_in_force(struct http_request *r)
+{
+    const struct api *a = r->app;
+    const struct config_credential *cr = credential_of_key(r);
+    if (cr == NULL)
+        api_say_no_credential(r);
+    else if (credential_is_frozen(a->parts.credentials, slice_str(cr->user)))
+        problem_say(r, 403, "credential_frozen", "the credential is frozen");
+    else
+        return cr;
+    return NULL;
+}
+
 /* Whether an operator asks; the admin key makes one. */
 static bool
 is_operator(struct http_request *r)
@@ -104,9 +120,11 @@ api_scope_tenant(struct http_request *r, struct slice *tenant)
 {
     if (r->admin)
         return tenant_asked_for(r, tenant);
-    const struct config_credential *credential = credential_of_key(r);
+    const struct config_credential *credential = credential_in_force(r);
+    if (credential == NULL)
+        return false;
     /* An empty name would mean everybody. */
-    if (credential != NULL && credential->tenant[0] != '\0' &&
+    if (credential->tenant[0] != '\0' &&
         arena_copy(&r->arena, slice_str(credential->tenant), tenant))
         return true;
     api_say_no_credential(r);
@@ -116,10 +134,7 @@ api_scope_tenant(struct http_request *r, struct slice *tenant)
 bool
 api_admit_key(struct http_request *r)
 {
-    if (is_operator(r) || credential_of_key(r) != NULL)
-        return true;
-    api_say_no_credential(r);
-    return false;
+    return is_operator(r) || credential_in_force(r) != NULL;
 }
 
 bool

@@ -166,9 +166,11 @@ cmd_settle(struct link_cmd *c, enum link_outcome outcome)
     c->done(c);
 }
 
+/* A reply that put it off is freed by the caller. */
 static void
 cmd_wait(struct link_cmd *c)
 {
+    c->reply = NULL;
     c->place = CMD_WAITING;
     list_push(&c->pool->waiting, &c->node);
 }
@@ -345,6 +347,7 @@ on_sticky_retry(struct timer *t)
 static void
 cmd_resend(struct link *k, struct link_cmd *c)
 {
+    c->reply = NULL;
     c->place = CMD_BACKLOG;
     list_push(&k->backlog, &c->node);
     flush_backlog(k);

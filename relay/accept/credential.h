@@ -84,8 +84,7 @@ const struct config_credential *credential_renew(const struct credentials *cs,
                                                  const struct net_address *from);
 
 /* NULL when no credential has this key, or it may not be used now or from there. A
- * frozen one is found: it may look, the door refuses its mail. Constant time for a
- * given length. */
+ * frozen one is found, so that it can be told why. Constant time for a given length. */
 const struct config_credential *credential_by_key(const struct credentials *cs, struct slice key,
                                                   const struct net_address *from);
 /* Whether what is in force under this name is frozen, wherever it is kept. */

@@ -19,6 +19,7 @@
 
 #include "dkim/signer_client.h"
 #include "queue/queue.h"
+#include "relay/accept/credential.h"
 #include "relay/accept/policy/allowance.h"
 #include "relay/accept/policy/preflight.h"
 #include "relay/accept/policy/recipient.h"
@@ -40,8 +41,9 @@ struct submit_door {
     const struct config *config;
     struct queue *queue;
     struct signer_client *signers;
-    struct preflight *preflight; /* NULL: not asked */
-    struct list under_way;       /* struct submit_state.node */
+    const struct credentials *credentials; /* NULL: not asked */
+    struct preflight *preflight;           /* the same */
+    struct list under_way;                 /* struct submit_state.node */
     unsigned pending;
 };
 
@@ -481,6 +483,18 @@ judge_signing(struct submit_state *st)
     return false;
 }
 
+/* True when the submission has ended. */
+static bool
+refuse_frozen(struct submit_state *st)
+{
+    const struct credentials *all = st->door->credentials;
+    const struct config_credential *cr = st->op->credential;
+    if (!cr->frozen && (all == NULL || !credential_is_frozen(all, slice_str(cr->user))))
+        return false;
+    finish(st, SUBMIT_FROZEN, "the credential is frozen");
+    return true;
+}
+
 static void
 answer_came(struct submit_state *st)
 {
@@ -494,7 +508,7 @@ answer_came(struct submit_state *st)
         finish(st, SUBMIT_AWAY, "the queue cannot be reached now");
         return;
     }
-    if (!judge_policy(st))
+    if (refuse_frozen(st) || !judge_policy(st))
         return;
     for (unsigned i = 0; i < st->op->recipient_count; i++)
         st->op->recipients[i].suppressed = st->listed.suppressed[i];
@@ -785,10 +799,8 @@ check(struct submit_state *st)
         finish(st, SUBMIT_CONTENT, "this credential may send bulk mail only");
         return;
     }
-    if (cr->frozen || st->op->is_frozen) {
-        finish(st, SUBMIT_FROZEN, "the credential is frozen");
+    if (refuse_frozen(st))
         return;
-    }
     if (!policy_sender_envelope(cr, st->op->envelope.reverse_path, st->op->reverse_domain)) {
         refuse_address(st, SUBMIT_SENDER, "MAIL FROM", st->op->envelope.reverse_path);
         return;
@@ -842,6 +854,12 @@ submit_door_free(struct submit_door *d)
 {
     BUG_ON(d != NULL && d->pending > 0);
     free(d);
+}
+
+void
+submit_door_set_credentials(struct submit_door *d, const struct credentials *cs)
+{
+    d->credentials = cs;
 }
 
 unsigned

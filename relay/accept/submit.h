@@ -16,6 +16,7 @@
 #include "relay/sys/net/loop.h"
 #include "relay/wire/envelope.h"
 
+struct credentials;
 struct preflight;
 struct queue;
 struct signer_client;
@@ -26,6 +27,10 @@ struct submit_door *submit_door_new(struct loop *l, const struct config *c, stru
 /* Asks it about every message from now on (relay/accept/policy/preflight.h); without
  * one nothing is asked. Borrowed. */
 void submit_door_set_preflight(struct submit_door *d, struct preflight *p);
+/* Asks them from now on whether a credential is frozen: when its message comes, and
+ * again before the commit, because an operator's sweep over what waits (queue/operate.h)
+ * finds nothing that is committed later. Borrowed. */
+void submit_door_set_credentials(struct submit_door *d, const struct credentials *cs);
 void submit_door_free(struct submit_door *d); /* no operation may be under way */
 unsigned submit_door_pending(const struct submit_door *d);
 
@@ -59,7 +64,6 @@ struct submit_op {
     void (*done)(struct submit_op *op);
     /* In, borrowed until done. */
     const struct config_credential *credential;
-    bool is_frozen; /* credential_is_frozen() at the start */
     enum submit_source { SUBMIT_SMTP, SUBMIT_HTTP } source;
     struct envelope envelope;    /* reverse_path, envid, ret, smtputf8, send_at, tags and
                                     metadata are the caller's;

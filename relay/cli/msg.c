@@ -271,6 +271,9 @@ act(const struct msg *m, const char *tail, const char *done)
     if (answer != NULL)
         printf("%lld recipient%s %s\n", cli_number(answer, "affected"),
                cli_number(answer, "affected") == 1 ? "" : "s", done);
+    if (cli_number(answer, "in_flight") > 0)
+        printf("%lld being delivered now: ask again when that is over\n",
+               cli_number(answer, "in_flight"));
     json_decref(answer);
     free(text);
     return code;

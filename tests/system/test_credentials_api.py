@@ -64,6 +64,10 @@ def listed(g):
     return {c["user"]: c for c in control(g, "GET", "/v1/credentials").json["data"]}
 
 
+def status(g, message):
+    return control(g, "GET", f"/v1/messages/{message}").json["status"]
+
+
 def test_made_used_removed(pair):
     made = make(pair, "app@example.org")
     assert made["tenant"] == "new" and made["rate"] == "1000/m" and not made["frozen"]
@@ -121,16 +125,32 @@ def test_frozen_and_unfrozen(pair):
     session = login(pair, "froze", made["password"])
     answer = change(pair, "froze", "freeze")
     assert answer["frozen"] and answer["affected"] >= 1
-    wait_until("its mail waits", lambda: pair.message(sent, key=made["key"])["status"] == "held")
+    wait_until("its mail waits", lambda: status(pair, sent) == "held")
     wait_until("nobody lets it in", lambda: refused_by_all(pair, "froze", made["password"]))
     assert session.mail("app@example.org")[0] == 421
     answer = pair.send(key=made["key"], **fields)
     assert answer.status == 403 and answer.json["code"] == "credential_frozen"
+    for method, what in ("GET", ""), ("GET", "/raw"), ("POST", "/cancel"), ("POST", "/release"):
+        answer = pair.http(method, f"/v1/messages/{sent}{what}", key=made["key"])
+        assert answer.status == 403 and answer.json["code"] == "credential_frozen", what
+    assert status(pair, sent) == "held"
     answer = change(pair, "froze", "unfreeze")
     assert not answer["frozen"] and answer["affected"] >= 1
     wait_until("its mail goes on",
                lambda: pair.message(sent, key=made["key"])["status"] != "held")
     wait_until("everybody lets it in", lambda: accepted_by_all(pair, "froze", made["password"]))
+
+
+def test_freezing_tells_what_is_being_delivered(pair):
+    made = make(pair, "busy")
+    wait_until("known to all", lambda: accepted_by_all(pair, "busy", made["password"], 20))
+    sent = pair.send(key=made["key"], **{"from": "app@example.org",
+                                         "to": ["slow@customer.example", "defer@other.example"]})
+    wait_until("one is being delivered",
+               lambda: pair.metric('stagepost_queue_messages{state="inflight"}') == 1)
+    answer = change(pair, "busy", "freeze")
+    assert answer["in_flight"] == 1 and answer["affected"] == 1
+    assert sent.status == 202
 
 
 def test_one_of_the_file_is_frozen(pair):
@@ -147,7 +167,7 @@ def test_one_of_the_file_is_frozen(pair):
     assert session.mail("app@example.org")[0] == 421
     assert other.data(MESSAGE)[0] == 550  # begun before, not taken after
     assert change(pair, "dev2", "freeze")["frozen"]  # twice is fine
-    wait_until("its mail waits", lambda: pair.message(sent, key="dev2")["status"] == "held")
+    wait_until("its mail waits", lambda: status(pair, sent) == "held")
     row = listed(pair)["dev2"]
     assert row["frozen"] and row["kept_in"] == "file" and not listed(pair)["dev"]["frozen"]
     assert "frozen" in next(

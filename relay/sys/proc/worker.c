@@ -312,6 +312,7 @@ open_doors(struct worker *w)
     submit_door_set_preflight(w->door, w->preflight);
     w->credentials = credentials_new(w->loop, c);
     credentials_use_queue(w->credentials, w->queue);
+    submit_door_set_credentials(w->door, w->credentials);
     struct smtp_server_parts smtp = {.loop = w->loop,
                                      .config = c,
                                      .door = w->door,

@@ -29,7 +29,7 @@ static struct fake {
     /* What to answer; set before the request is sent. */
     enum submit_result result;
     bool hold; /* the door and the queue answer only when cancelled */
-    bool suppress_first;
+    bool suppress_first, frozen;
     enum err_code lookup_error;
     enum queue_status status;
     enum err_code depth_error, clock_error;
@@ -153,7 +153,7 @@ credential_is_frozen(const struct credentials *cs, struct slice user)
 {
     (void)cs;
     (void)user;
-    return false;
+    return fake.frozen;
 }
 
 const struct config_credential *
@@ -1610,6 +1610,32 @@ keys_see_their_tenant(void **state)
     assert_int_equal(fake.submitted, 2);
 }
 
+static void
+a_frozen_key_sees_and_changes_nothing(void **state)
+{
+    (void)state;
+    static const char *const REQUESTS[] = {
+        "GET /v1/messages",
+        "GET /v1/messages/" ID_TEXT,
+        "GET /v1/messages/" ID_TEXT "/events",
+        "GET /v1/messages/" ID_TEXT "/raw",
+        "POST /v1/messages/" ID_TEXT "/cancel",
+        "POST /v1/messages/" ID_TEXT "/release",
+        "GET /v1/queues",
+        "GET /v1/suppressions",
+        "DELETE /v1/suppressions/a@b.example",
+        "GET /v1/credentials",
+    };
+    fake.frozen = true;
+    for (size_t i = 0; i < ARRAY_LEN(REQUESTS); i++) {
+        struct client c;
+        struct answer a = ask(&c, REQUESTS[i], KEY, SLICE_NONE);
+        assert_problem(&a, 403, "credential_frozen");
+        client_close(&c);
+    }
+    assert_int_equal(fake.submitted, 0);
+}
+
 int
 main(void)
 {
@@ -1649,6 +1675,7 @@ main(void)
         ROUTE_TEST(operators_send_as_somebody),
         ROUTE_TEST(the_admin_key_makes_an_operator),
         ROUTE_TEST(keys_see_their_tenant),
+        ROUTE_TEST(a_frozen_key_sees_and_changes_nothing),
         cmocka_unit_test_setup_teardown(has_no_sandbox_outside_development, start_production,
                                         stop_production),
     };

@@ -13,6 +13,7 @@
 #include "dkim/signer_client.h"
 #include "queue/allowance.h"
 #include "queue/queue.h"
+#include "relay/accept/credential.h"
 #include "relay/accept/policy/preflight.h"
 #include "relay/sys/base/bug.h"
 #include "relay/sys/base/clock.h"
@@ -294,6 +295,17 @@ sign_cancel(struct sign_op *op)
     fake.sign_cancels++;
     fake.sign_status = SIGN_AWAY;
     deferred_schedule(&fake.sign_soon);
+}
+
+/* Credentials, of which one was frozen after its message had begun. */
+static unsigned asked_before_frozen;
+
+bool
+credential_is_frozen(const struct credentials *cs, struct slice user)
+{
+    assert_non_null(cs);
+    assert_true(slice_eq(user, SLICE("dev")));
+    return asked_before_frozen == 0 || --asked_before_frozen == 0;
 }
 
 /* A preflight that says what the test wants. */
@@ -981,6 +993,23 @@ cancelled_in_each_step(void **state)
     fixture_fini(&f);
 }
 
+/* Frozen before the message came, and while its answers were waited for. */
+static void
+nothing_of_a_frozen_credential_is_committed(void **state)
+{
+    (void)state;
+    struct fixture f;
+    for (unsigned asked = 0; asked < 3; asked += 2) {
+        fixture_init(&f);
+        submit_door_set_credentials(f.door, (struct credentials *)&f);
+        asked_before_frozen = asked;
+        assert_int_equal(submit(&f, MESSAGE), SUBMIT_FROZEN);
+        assert_int_equal(fake.signs, asked == 0 ? 0 : 1);
+        assert_int_equal(fake.commits, 0);
+        fixture_fini(&f);
+    }
+}
+
 static const struct config_domain ENFORCED[] = {{"example.org", CONFIG_POLICY_ENFORCE}},
                                   NOT_LOOKED_AT[] = {{"example.org", CONFIG_POLICY_OFF}};
 
@@ -1092,6 +1121,7 @@ main(void)
         cmocka_unit_test(keys_of_http),
         cmocka_unit_test(keys_in_flight),
         cmocka_unit_test(cancelled_in_each_step),
+        cmocka_unit_test(nothing_of_a_frozen_credential_is_committed),
         cmocka_unit_test(what_is_enforced_is_refused),
         cmocka_unit_test(what_is_not_certain_is_accepted),
         cmocka_unit_test(a_warning_is_no_refusal),
