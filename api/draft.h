@@ -11,6 +11,7 @@
 
 #include "api/problem.h"
 #include "relay/accept/submit.h"
+#include "relay/accept/wishes.h"
 #include "relay/sys/base/arena.h"
 #include "relay/sys/base/buf.h"
 #include "relay/sys/base/limits.h"
@@ -56,12 +57,7 @@ struct draft {
         struct slice url, mailto; /* mailto without its scheme; empty: none */
         bool https, one_click;
     } unsubscribe;
-    int64_t now_unix_ms;     /* in */
-    int64_t send_at_unix_ms; /* 0: now */
-    int64_t expires_unix_ms; /* 0: as configured */
-    unsigned ttl_s;
-    enum submit_class klass;
-    struct slice tags, metadata; /* JSON, as they are kept; empty: none */
+    struct wishes wishes; /* now_unix_ms: in */
     /* To, Cc and Bcc, each address once. */
     struct submit_recipient *recipients;
     unsigned recipient_count;

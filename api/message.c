@@ -62,11 +62,11 @@ build(struct message *m, struct draft *d)
     m->recipients = d->recipients;
     m->recipient_count = d->recipient_count;
     m->smtputf8 = d->smtputf8;
-    m->send_at_unix_ms = d->send_at_unix_ms;
-    m->expires_unix_ms = d->expires_unix_ms;
-    m->klass = d->klass;
-    m->tags = d->tags;
-    m->metadata = d->metadata;
+    m->send_at_unix_ms = d->wishes.send_at_unix_ms;
+    m->expires_unix_ms = d->wishes.expires_unix_ms;
+    m->klass = d->wishes.klass;
+    m->tags = d->wishes.tags;
+    m->metadata = d->wishes.metadata;
     return MESSAGE_OK;
 }
 
@@ -77,7 +77,7 @@ message_compile_object(struct message *m, json_t *object)
     BUG_ON(d == NULL);
     d->arena = &m->arena;
     d->errors = &m->errors;
-    d->now_unix_ms = m->now_unix_ms;
+    d->wishes.now_unix_ms = m->now_unix_ms;
     draft_read(d, object);
     m->result = build(m, d);
     draft_fini(d);
