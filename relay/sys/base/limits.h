@@ -333,6 +333,8 @@ enum {
     /* Policy: would receivers believe it? */
     EGRESS_MAX = 16,               /* addresses that mail leaves from; each is a check of SPF */
     PREFLIGHT_WAIT_MS = 2000,      /* at the door, for answers that are not known yet */
+    PREFLIGHT_WAIT_AGAIN_MS = 100, /* where 2 s were in vain before: enough for the first answer */
+    PREFLIGHT_SILENCE_MS = 30000,  /* DNS that answered nothing for 2 s is believed to be dead */
     PREFLIGHT_ENTRIES_MAX = 2048,  /* pairs of domains remembered, 1 KB each; the oldest go */
     PREFLIGHT_PROBES_MAX = 32,     /* pairs being asked about, 40 KB each; others are late */
     PREFLIGHT_KEPT_S = 900,        /* an answer, at most, however long its TTL */
