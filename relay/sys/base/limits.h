@@ -141,13 +141,17 @@ enum {
     HOP_ROUTE_KEPT_MS = 60000,      /* at most, and never longer than the TTL */
     HOP_FAILURE_KEPT_MS = 5000,     /* a route that could not be found */
     HOP_SWEEP_MS = 30000,
-    AWAY_DELAY_MS = 1000,           /* a job comes again when the queue was away */
-    DELIVER_DRAIN_GRACE_MS = 10000, /* for transactions whose dot is not out */
-    BOUNCE_SIGN_TRIES = 3,          /* then the report goes without a signature */
-    BOUNCE_SIGN_PAUSE_MS = 5000,    /* a signer restarts within that */
-    BOUNCE_ARENA_MAX = 2 << 20,     /* what a report says of 1000 recipients */
-    ENVELOPE_RECORD_MAX = 8192,     /* addresses, ids and a subject, each with a limit of its own */
-    BOUNCE_OVERHEAD_MAX = 4 << 20,  /* report without the original: 1000 recipients */
+    AWAY_DELAY_MS = 1000,                    /* a job comes again when the queue was away */
+    DELIVER_DRAIN_GRACE_MS = 10000,          /* for transactions whose dot is not out */
+    DELIVER_BYTES_IN_MEMORY_MAX = 256 << 20, /* read back from the queue for attempts, per worker:
+                                                500 connections of 50 MB each are 25 GB */
+    DELIVER_SMALL_BYTES = 256 << 10,         /* not counted: 500 of them are 128 MB */
+    DELIVER_ROOM_WAIT_MS = 5000,   /* on a connection; then that one takes another message */
+    BOUNCE_SIGN_TRIES = 3,         /* then the report goes without a signature */
+    BOUNCE_SIGN_PAUSE_MS = 5000,   /* a signer restarts within that */
+    BOUNCE_ARENA_MAX = 2 << 20,    /* what a report says of 1000 recipients */
+    ENVELOPE_RECORD_MAX = 8192,    /* addresses, ids and a subject, each with a limit of its own */
+    BOUNCE_OVERHEAD_MAX = 4 << 20, /* report without the original: 1000 recipients */
 
     /* HTTP */
     HTTP_HEADER_BYTES_MAX = 32768,
