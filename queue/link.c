@@ -10,6 +10,7 @@
 #include "queue/link.h"
 
 #include <hiredis/hiredis.h>
+#include <stdio.h>
 #include <stdlib.h>
 
 #include "relay/sys/base/bug.h"
@@ -96,11 +97,8 @@ link_arg_str(struct link_cmd *c, const char *s)
 void
 link_arg_int(struct link_cmd *c, int64_t v)
 {
-    struct buf b;
-    buf_init(&b, 32);
-    buf_addf(&b, "%lld", (long long)v);
-    link_arg(c, buf_slice(&b));
-    buf_fini(&b);
+    char text[24];
+    link_arg(c, slice_from(text, (size_t)snprintf(text, sizeof text, "%lld", (long long)v)));
 }
 
 void
