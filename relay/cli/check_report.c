@@ -81,6 +81,10 @@ judge_address(struct report *r, const char *ip, const struct spf_verdict *v)
     if (v->unsure)
         add(r, FINDING_NOTE, "SPF",
             "DNS did not say what the address is called, which the record asks for");
+    if (v->by_local_part)
+        add(r, FINDING_NOTE, "SPF",
+            "asked about postmaster: the record has %%{l} or %%{s}, other senders may fare "
+            "otherwise");
 }
 
 static void
