@@ -5,6 +5,7 @@
 #include "api/http/query.h"
 #include "api/message.h"
 #include "api/routes/routes.h"
+#include "api/view.h"
 #include "relay/accept/api_key.h"
 #include "relay/accept/credential_registry.h"
 #include "relay/sys/base/bug.h"
@@ -86,11 +87,21 @@ api_credential(struct http_request *r)
     return cr;
 }
 
+/* Before the registry was read once, an unknown key may be a good one, and a known
+ * one may be frozen. */
+static bool
+are_credentials_known(const struct http_request *r)
+{
+    return credentials_are_known(((const struct api *)r->app)->parts.credentials);
+}
+
 void
 api_say_no_credential(struct http_request *r)
 {
     struct slice user;
-    if (!r->admin)
+    if (!are_credentials_known(r))
+        view_refuse(r, &(struct err){.code = ERR_AWAY});
+    else if (!r->admin)
         problem_say(r, 401, "unauthorized", "a known key is needed: Authorization: Bearer KEY");
     else if (!head_find(&r->head, SLICE("x-stagepost-credential"), &user))
         problem_say(r, 422, "credential_needed",
@@ -152,7 +163,7 @@ bool
 api_admit_sender(struct http_request *r)
 {
     is_operator(r);
-    if (api_credential(r) != NULL)
+    if (are_credentials_known(r) && api_credential(r) != NULL)
         return true;
     api_say_no_credential(r);
     return false;

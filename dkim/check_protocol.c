@@ -26,7 +26,7 @@ read_ask(struct slice in, struct check_message *m)
     m->ask_type = (enum dns_type)type;
     return (type == DNS_A || type == DNS_AAAA || type == DNS_MX || type == DNS_PTR ||
             type == DNS_TXT) &&
-           txt_domain(name, m->ask_name);
+           txt_name(name, m->ask_name);
 }
 
 static bool

@@ -250,7 +250,7 @@ spf_macro_domain(const struct spf_macros *m, struct slice spec, char *name)
             s.n--;
         while (s.n > ADDRESS_DOMAIN_MAX)
             slice_cut_at(&s, '.');
-        txt_domain(s, name);
+        txt_name(s, name);
     }
     buf_fini(&b);
     return ok;

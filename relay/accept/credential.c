@@ -42,6 +42,12 @@ credentials_use_queue(struct credentials *cs, struct queue *q)
     cs->registry = credential_registry_new(cs, q);
 }
 
+bool
+credentials_are_known(const struct credentials *cs)
+{
+    return cs->registry == NULL || cs->held != NULL;
+}
+
 void
 credentials_free_when_idle(struct credentials *cs)
 {

@@ -8,8 +8,8 @@
  *
  * Ways it ends: OK, WRONG (a known or an unknown user: as many hashes were
  * computed for both), WAIT (nothing was computed: a right password is not told
- * from a wrong one), BUSY (CREDENTIAL_HASHES_MAX are under way, Redis is away, or
- * cancelled). The hash of a cancelled check runs to its end unheard.
+ * from a wrong one), BUSY (CREDENTIAL_HASHES_MAX are under way, Redis is away, the
+ * credentials are not known yet, or cancelled). The hash of a cancelled check runs to its end unheard.
  */
 #include <crypt.h>
 #include <stdlib.h>
@@ -364,6 +364,10 @@ judge_scram(struct credential_check_state *st)
 static void
 begin(struct credential_check_state *st)
 {
+    if (!credentials_are_known(st->cs)) {
+        tell_soon(st, CREDENTIAL_BUSY);
+        return;
+    }
     if (st->scram != NULL) {
         judge_scram(st);
         return;

@@ -1,5 +1,7 @@
 """Credentials that an operator makes, rotates, freezes and removes while the gateway runs."""
 import contextlib
+import os
+import signal
 import smtplib
 import ssl
 import subprocess
@@ -237,3 +239,30 @@ def test_it_is_there_after_a_restart(pair):
     pair.stop()
     pair.start()
     wait_until("known again", lambda: accepted_by_all(pair, "lasting", made["password"]))
+
+
+def test_nobody_is_refused_for_good_before_credentials_are_known():
+    """A worker that cannot reach Redis does not know whom operators made, or froze."""
+    g = support.Gateway(support.temporary_state()).start()
+    try:
+        made = make(g, "early@example.org")
+        redis, worker = g.children("redis-server")[0], g.children("worker")[0]
+        os.kill(redis, signal.SIGSTOP)
+        os.kill(worker, signal.SIGKILL)
+        wait_until("another worker", lambda: g.children("worker") not in ([], [worker]))
+        with pytest.raises(smtplib.SMTPResponseException) as refused:
+            login(g, "early@example.org", made["password"])
+        assert refused.value.smtp_code in (421, 454)
+        for key in (made["key"], "dev"):  # the file's may be frozen
+            answer = g.send(key=key, **{"from": "early@example.org"})
+            assert answer.status == 503 and answer.headers["Retry-After"], answer.body
+        os.kill(redis, signal.SIGCONT)
+
+        def known():
+            with contextlib.suppress(smtplib.SMTPException, OSError):
+                login(g, "early@example.org", made["password"]).quit()
+                return True
+        wait_until("it is known", known)
+        assert g.send(key=made["key"], **{"from": "early@example.org"}).status == 202
+    finally:
+        g.kill_all()

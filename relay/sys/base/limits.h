@@ -51,6 +51,7 @@ enum {
     CREDENTIAL_CACHE_MS = 300000,  /* libraries forget a connection after minutes, not hours */
     CREDENTIAL_SETTLE_MS = 2000,   /* until none of them commits what was begun before */
     CREDENTIAL_POLL_MS = 1000,     /* until all workers know what an operator changed */
+    CREDENTIAL_FIRST_POLL_MS = 20, /* until a new worker knows the credentials: nobody may use one */
     CREDENTIAL_KNOWN_MS = 1250, /* the same, with time for Redis: then the operator is answered */
     CREDENTIAL_QUOTA_MAX = 1000000000,   /* a number that Lua and we count exactly */
     CREDENTIAL_MARK_NAME_MAX = 256,      /* a NUL and the longest user name of a file */
@@ -140,13 +141,17 @@ enum {
     HOP_ROUTE_KEPT_MS = 60000,      /* at most, and never longer than the TTL */
     HOP_FAILURE_KEPT_MS = 5000,     /* a route that could not be found */
     HOP_SWEEP_MS = 30000,
-    AWAY_DELAY_MS = 1000,           /* a job comes again when the queue was away */
-    DELIVER_DRAIN_GRACE_MS = 10000, /* for transactions whose dot is not out */
-    BOUNCE_SIGN_TRIES = 3,          /* then the report goes without a signature */
-    BOUNCE_SIGN_PAUSE_MS = 5000,    /* a signer restarts within that */
-    BOUNCE_ARENA_MAX = 2 << 20,     /* what a report says of 1000 recipients */
-    ENVELOPE_RECORD_MAX = 8192,     /* addresses, ids and a subject, each with a limit of its own */
-    BOUNCE_OVERHEAD_MAX = 4 << 20,  /* report without the original: 1000 recipients */
+    AWAY_DELAY_MS = 1000,                    /* a job comes again when the queue was away */
+    DELIVER_DRAIN_GRACE_MS = 10000,          /* for transactions whose dot is not out */
+    DELIVER_BYTES_IN_MEMORY_MAX = 256 << 20, /* read back from the queue for attempts, per worker:
+                                                500 connections of 50 MB each are 25 GB */
+    DELIVER_SMALL_BYTES = 256 << 10,         /* not counted: 500 of them are 128 MB */
+    DELIVER_ROOM_WAIT_MS = 5000,   /* on a connection; then that one takes another message */
+    BOUNCE_SIGN_TRIES = 3,         /* then the report goes without a signature */
+    BOUNCE_SIGN_PAUSE_MS = 5000,   /* a signer restarts within that */
+    BOUNCE_ARENA_MAX = 2 << 20,    /* what a report says of 1000 recipients */
+    ENVELOPE_RECORD_MAX = 8192,    /* addresses, ids and a subject, each with a limit of its own */
+    BOUNCE_OVERHEAD_MAX = 4 << 20, /* report without the original: 1000 recipients */
 
     /* HTTP */
     HTTP_HEADER_BYTES_MAX = 32768,
@@ -332,6 +337,8 @@ enum {
     /* Policy: would receivers believe it? */
     EGRESS_MAX = 16,               /* addresses that mail leaves from; each is a check of SPF */
     PREFLIGHT_WAIT_MS = 2000,      /* at the door, for answers that are not known yet */
+    PREFLIGHT_WAIT_AGAIN_MS = 100, /* where 2 s were in vain before: enough for the first answer */
+    PREFLIGHT_SILENCE_MS = 30000,  /* DNS that answered nothing for 2 s is believed to be dead */
     PREFLIGHT_ENTRIES_MAX = 2048,  /* pairs of domains remembered, 1 KB each; the oldest go */
     PREFLIGHT_PROBES_MAX = 32,     /* pairs being asked about, 40 KB each; others are late */
     PREFLIGHT_KEPT_S = 900,        /* an answer, at most, however long its TTL */

@@ -109,6 +109,8 @@
     X(PREFLIGHT_FAIL, "preflight_total", "result=\"fail\"", "")                                    \
     X(PREFLIGHT_UNKNOWN, "preflight_total", "result=\"unknown\"", "")                              \
     X(PREFLIGHT_LATE, "preflight_total", "result=\"late\"", "")                                    \
+    X(DNS_SILENCES, "preflight_dns_silences_total", "",                                            \
+      "Times that DNS answered nothing for 2 s, so that messages go on without it")                \
     X(SIGNED, "dkim_signed_messages_total", "", "Messages signed")                                 \
     X(SIGN_RETRIED, "dkim_sign_retries_total", "", "Sign jobs repeated after a signer died")       \
     X(DNS_QUERIES, "dns_lookups_total", "", "DNS questions asked by delivery")                     \

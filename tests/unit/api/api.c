@@ -29,7 +29,7 @@ static struct fake {
     /* What to answer; set before the request is sent. */
     enum submit_result result;
     bool hold; /* the door and the queue answer only when cancelled */
-    bool suppress_first, frozen;
+    bool suppress_first, frozen, credentials_unknown;
     enum err_code lookup_error;
     enum queue_status status;
     enum err_code depth_error, clock_error;
@@ -62,6 +62,13 @@ credential_by_key(const struct credentials *cs, struct slice key, const struct n
     return slice_eq(key, SLICE("dev"))        ? &CREDENTIAL
            : slice_eq(key, SLICE("nameless")) ? &WITHOUT_TENANT
                                               : NULL;
+}
+
+bool
+credentials_are_known(const struct credentials *cs)
+{
+    (void)cs;
+    return !fake.credentials_unknown;
 }
 
 const struct config_credential *
@@ -640,6 +647,16 @@ asks_for_a_key(void **state)
     struct answer a = ask(&c, "POST /v1/messages", "authorization: bearer dev\r\n", SLICE(GOOD));
     assert_int_equal(a.status, 202);
     client_close(&c);
+    assert_int_equal(fake.submitted, 1);
+    fake.credentials_unknown = true; /* neither key is judged */
+    for (size_t i = 0; i < 2; i++) {
+        static const char *const KEYS[] = {"Authorization: Bearer wrong\r\n",
+                                           "Authorization: Bearer dev\r\n"};
+        a = ask(&c, "POST /v1/messages", KEYS[i], SLICE(GOOD));
+        assert_problem(&a, 503, "queue_away");
+        client_close(&c);
+    }
+    fake.credentials_unknown = false;
     assert_int_equal(fake.submitted, 1);
 }
 
