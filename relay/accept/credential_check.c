@@ -9,7 +9,8 @@
  * Ways it ends: OK, WRONG (a known or an unknown user: as many hashes were
  * computed for both), WAIT (nothing was computed: a right password is not told
  * from a wrong one), BUSY (CREDENTIAL_HASHES_MAX are under way, Redis is away, the
- * credentials are not known yet, or cancelled). The hash of a cancelled check runs to its end unheard.
+ * credentials are not known yet, or cancelled). The hash of a cancelled check runs to its end
+ * unheard.
  */
 #include <crypt.h>
 #include <stdlib.h>
