@@ -344,7 +344,15 @@ keep(struct credential_check_state *st, struct slice user, struct slice password
     st->user = slice_from(name, user.n);
 }
 
-/* A key under the name of another credential is somebody's mistake, and is wrong. */
+/* A key under the name of another credential of its tenant is somebody's mistake, and is
+ * wrong. Names of other tenants are like any name: nobody finds out by a key of his own
+ * which ones there are. */
+static bool
+is_key_under(const struct config_credential *cr, const struct config_credential *named)
+{
+    return named == NULL || named == cr || strcmp(named->tenant, cr->tenant) != 0;
+}
+
 static bool
 is_key(struct credential_check_state *st, struct slice key)
 {
@@ -352,7 +360,7 @@ is_key(struct credential_check_state *st, struct slice key)
     if (key.n < CREDENTIAL_KEY_AS_PASSWORD_MIN)
         return false;
     const struct config_credential *cr = credential_find_key(st->cs, key, &stored);
-    if (cr == NULL || (st->credential != NULL && st->credential != cr))
+    if (cr == NULL || !is_key_under(cr, st->credential))
         return false;
     const struct config_credential *named = st->credential;
     st->credential = cr;

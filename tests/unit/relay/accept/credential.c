@@ -459,7 +459,7 @@ two_secrets_are_live(void **state)
     fixture_fini(&f);
 }
 
-/* An API key is a password under any name but another credential's. */
+/* An API key is a password under any name but another credential's of its tenant. */
 static void
 a_key_is_a_password(void **state)
 {
@@ -473,13 +473,15 @@ a_key_is_a_password(void **state)
     for (unsigned i = 0; i < 32; i++)
         snprintf(hex + 2 * i, 3, "%02x", digest[i]);
     f.rows[2].key_sha256 = hex;
+    f.rows[1].tenant = "other";
     static const struct {
         struct slice user;
         enum credential_result want;
     } rows[] = {{SLICE("keyonly"), CREDENTIAL_OK},
                 {SLICE("apikey"), CREDENTIAL_OK},
                 {SLICE("someone@example.org"), CREDENTIAL_OK},
-                {SLICE("a"), CREDENTIAL_WRONG}};
+                {SLICE("a"), CREDENTIAL_WRONG},
+                {SLICE("b"), CREDENTIAL_OK}};
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
         assert_int_equal(check(&f, rows[i].user, slice_str(KEY)), rows[i].want);
         if (rows[i].want == CREDENTIAL_OK)
