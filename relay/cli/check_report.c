@@ -31,7 +31,8 @@ check_report_text(const struct domain_facts *f, struct buf *out)
         buf_add_char(out, '\n');
     }
     if (r.publish_count > 0)
-        buf_add_str(out, "To publish in DNS, in place of what is there under that name:\n");
+        buf_add_str(out, "To publish in DNS, each in place of the SPF, DMARC or DKIM record that "
+                         "stands there now (other TXT records stay):\n");
     for (unsigned i = 0; i < r.publish_count; i++)
         zone_add_txt(out, r.publish[i].name, r.publish[i].value);
     BUG_ON(out->overflowed);
@@ -112,8 +113,10 @@ json_addresses(const struct domain_facts *f, struct buf *out)
             buf_add_str(out, k > 0 ? "," : "");
             json_add_string(out, slice_str(n->names[k]));
         }
-        buf_addf(out, "],\"confirmed\":%s,\"helo\":%s}", answer_text(n->confirmed),
+        buf_addf(out, "],\"confirmed\":%s,\"helo\":%s,", answer_text(n->confirmed),
                  answer_text(n->helo_ok));
+        json_member(out, "helo_spf", f->helo_asked ? spf_result_name(f->helo_spf[i].result) : NULL);
+        buf_add_char(out, '}');
     }
     buf_add_char(out, ']');
 }
