@@ -180,9 +180,7 @@ submission_fill(struct submit_op *op, struct http_request *r,
         snprintf(peer_ip, 64, "127.0.0.1");
     else
         net_address_format_ip(&r->peer, peer_ip);
-    const struct api *a = r->app;
     op->credential = credential;
-    op->is_frozen = credential_is_frozen(a->parts.credentials, slice_str(credential->user));
     op->source = SUBMIT_HTTP;
     op->client_address = slice_str(peer_ip);
     op->protocol = "HTTP";

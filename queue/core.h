@@ -94,7 +94,8 @@ struct queue {
     struct deferred hand_out_call, rearm_call;
     struct timer scan_timer;
     unsigned scans;
-    bool starved; /* work was left unread for want of room for jobs */
+    bool starved;                   /* work was left unread for want of room for jobs */
+    struct ZSTD_CCtx_s *compressor; /* body.c */
     /* Notices (notice.c). */
     struct queue_notice *notices; /* a hash by message */
     unsigned notice_count;

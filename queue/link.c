@@ -10,7 +10,9 @@
 #include "queue/link.h"
 
 #include <hiredis/hiredis.h>
+#include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "relay/sys/base/bug.h"
 #include "relay/sys/base/clock.h"
@@ -42,6 +44,7 @@ struct link {
     size_t sent_bytes; /* of the commands in `sent` */
     struct timer deadline, retry;
     uint64_t retry_ms;
+    char lost_why[96]; /* the last time, told to the log; "" while up */
 };
 
 struct link_pool {
@@ -96,11 +99,8 @@ link_arg_str(struct link_cmd *c, const char *s)
 void
 link_arg_int(struct link_cmd *c, int64_t v)
 {
-    struct buf b;
-    buf_init(&b, 32);
-    buf_addf(&b, "%lld", (long long)v);
-    link_arg(c, buf_slice(&b));
-    buf_fini(&b);
+    char text[24];
+    link_arg(c, slice_from(text, (size_t)snprintf(text, sizeof text, "%lld", (long long)v)));
 }
 
 void
@@ -166,9 +166,11 @@ cmd_settle(struct link_cmd *c, enum link_outcome outcome)
     c->done(c);
 }
 
+/* A reply that put it off is freed by the caller. */
 static void
 cmd_wait(struct link_cmd *c)
 {
+    c->reply = NULL;
     c->place = CMD_WAITING;
     list_push(&c->pool->waiting, &c->node);
 }
@@ -345,6 +347,7 @@ on_sticky_retry(struct timer *t)
 static void
 cmd_resend(struct link *k, struct link_cmd *c)
 {
+    c->reply = NULL;
     c->place = CMD_BACKLOG;
     list_push(&k->backlog, &c->node);
     flush_backlog(k);
@@ -522,6 +525,7 @@ link_greeted(struct link_pool *p, unsigned link)
     k->state = LINK_UP;
     note_links_up(p);
     k->retry_ms = RETRY_FIRST_MS;
+    k->lost_why[0] = '\0';
     LOG(LOG_INFO, "queue.link.up", LF_U("link", link));
     p->user->on_up(p->user, link);
     release_waiting(p);
@@ -575,6 +579,17 @@ link_reset(struct link *k)
     timer_cancel(&k->retry);
 }
 
+/* Warns once of each reason: a Redis that loads its data, or is stopped, is asked
+ * several times a second. */
+static void
+say_lost(struct link *k, const char *why)
+{
+    bool is_news = strncmp(k->lost_why, why, sizeof k->lost_why - 1) != 0;
+    LOG(is_news ? LOG_WARN : LOG_DEBUG, "queue.link.lost", LF_U("link", k->index),
+        LF_STR("why", why));
+    snprintf(k->lost_why, sizeof k->lost_why, "%s", why);
+}
+
 static void
 link_down(struct link *k, const char *why)
 {
@@ -585,7 +600,7 @@ link_down(struct link *k, const char *why)
     link_reset(k);
     note_links_up(k->pool);
     if (!k->pool->closing) {
-        LOG(LOG_WARN, "queue.link.lost", LF_U("link", k->index), LF_STR("why", why));
+        say_lost(k, why);
         metrics_add(METRIC_REDIS_ERRORS, 1);
         plan_retry(k, k->retry_ms);
         if (was_up)

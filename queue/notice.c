@@ -637,6 +637,6 @@ queue_notice_commit_start(struct queue_notice_op *op, struct queue *q, struct qu
     buf_init(&s->properties, QUEUE_RECORD_MAX);
     if (m == NULL)
         pay_script(s);
-    else if (body_pack(&s->body, q->loop, &op->content, on_packed))
+    else if (body_pack(&s->body, q, &op->content, on_packed))
         on_packed(&s->body);
 }

@@ -149,6 +149,7 @@ queue_open(struct loop *l, const struct queue_config *cfg, struct queue_consumer
                                      .count = cfg->links,
                                      .timeout_ms = cfg->commit_timeout_ms};
     q->links = link_pool_open(l, &links, &q->link_user);
+    body_open(q);
     jobs_init(q);
     schedule_open(q);
     lease_init(q);
@@ -205,6 +206,7 @@ queue_fini(struct queue *q)
     jobs_fini(q);
     notices_fini(q);
     workers_fini(q);
+    body_close(q);
     free(q);
     op->done(op);
 }

@@ -31,8 +31,8 @@ check_report_text(const struct domain_facts *f, struct buf *out)
         buf_add_char(out, '\n');
     }
     if (r.publish_count > 0)
-        buf_add_str(out, "To publish in DNS, each in place of the SPF, DMARC or DKIM record that "
-                         "stands there now (other TXT records stay):\n");
+        buf_add_str(out, "To publish in DNS, in place of a record of the same kind (v=spf1, "
+                         "v=DKIM1, v=DMARC1):\n");
     for (unsigned i = 0; i < r.publish_count; i++)
         zone_add_txt(out, r.publish[i].name, r.publish[i].value);
     BUG_ON(out->overflowed);

@@ -40,24 +40,32 @@ call(const struct view *v, struct buf *path, json_t **answer)
 
 /* ---- by domain ------------------------------------------------------------------ */
 
+/* In front of numbers that are estimates: not all of a long queue is looked at. */
+static const char *
+about_of(const json_t *row)
+{
+    return json_is_true(json_object_get(row, "sampled")) ? "~" : "";
+}
+
 static void
 add_summary_row(struct table *t, const json_t *row)
 {
     char oldest[32], next[32];
-    const json_t *reply = json_object_get(row, "last_response");
+    const char *about = about_of(row);
+    struct buf reply;
     table_add(t, cli_text(row, "domain"));
     table_add(t, cli_text(row, "tenant"));
     table_add(t, cli_text(row, "class"));
-    table_addf(t, "%lld", cli_number(row, "queued"));
-    table_addf(t, "%lld", cli_number(row, "deferred"));
+    table_addf(t, "%s%lld", about, cli_number(row, "queued"));
+    table_addf(t, "%s%lld", about, cli_number(row, "deferred"));
     table_addf(t, "%lld", cli_number(row, "held"));
     table_addf(t, "%lld", cli_number(row, "inflight"));
     table_add(t, cli_time(row, "oldest_at", oldest));
     table_add(t, cli_time(row, "next_attempt_at", next));
-    if (json_is_object(reply))
-        table_addf(t, "%lld %.100s", cli_number(reply, "code"), cli_text(reply, "text").p);
-    else
-        table_add(t, SLICE(""));
+    buf_init(&reply, VERDICT_RECORD_MAX + 256);
+    cli_add_reply(&reply, json_object_get(row, "last_response"));
+    table_add(t, buf_slice(&reply));
+    buf_fini(&reply);
 }
 
 static void
@@ -117,17 +125,29 @@ count_of_age(const json_t *row, long long up_to)
     return 0;
 }
 
+/* Of all, as many as of those that were looked at. */
+static void
+add_share(struct table *t, long long all, long long count, long long looked_at)
+{
+    if (looked_at < all && looked_at > 0 && count > 0)
+        table_addf(t, "~%lld", (all * count + looked_at / 2) / looked_at);
+    else
+        table_addf(t, "%lld", count);
+}
+
 static void
 add_shape_row(struct table *t, const json_t *row)
 {
-    long long sum = 0;
+    long long all =
+                  cli_number(row, "queued") + cli_number(row, "deferred") + cli_number(row, "held"),
+              looked_at = 0;
     for (size_t i = 0; i < ARRAY_LEN(AGES); i++)
-        sum += count_of_age(row, AGES[i]);
+        looked_at += count_of_age(row, AGES[i]);
     table_add(t, cli_text(row, "domain"));
     table_add(t, cli_text(row, "tenant"));
-    table_addf(t, "%lld", sum);
+    table_addf(t, "%lld", all);
     for (size_t i = 0; i < ARRAY_LEN(AGES); i++)
-        table_addf(t, "%lld", count_of_age(row, AGES[i]));
+        add_share(t, all, count_of_age(row, AGES[i]), looked_at);
 }
 
 static int
@@ -243,7 +263,13 @@ run(struct view *v, int argc, char **argv)
         const char *name;
         int (*run)(const struct view *v, const char *domain);
     } VERBS[] = {{"summary", summary}, {"ls", list}, {"shape", shape}};
-    const char *verb = argc > 0 ? argv[0] : "summary";
+    static char summary_word[] = "summary";
+    char *of_domain[] = {summary_word, argc > 0 ? argv[0] : NULL};
+    if (argc == 1 && strchr(argv[0], '.') != NULL) { /* no verb has a dot */
+        argc = 2;
+        argv = of_domain;
+    }
+    const char *verb = argc > 0 ? argv[0] : summary_word;
     if (argc > 2)
         return cli_usage(&v->cli, "%s: one domain at most", argv[2]);
     for (size_t i = 0; i < ARRAY_LEN(VERBS); i++)
