@@ -51,7 +51,8 @@ enum {
     CREDENTIAL_CACHE_MS = 300000,  /* libraries forget a connection after minutes, not hours */
     CREDENTIAL_SETTLE_MS = 2000,   /* until none of them commits what was begun before */
     CREDENTIAL_POLL_MS = 1000,     /* until all workers know what an operator changed */
-    CREDENTIAL_FIRST_POLL_MS = 20, /* until a new worker knows the credentials: nobody may use one */
+    CREDENTIAL_FIRST_POLL_MS =
+        20,                     /* until a new worker knows the credentials: nobody may use one */
     CREDENTIAL_KNOWN_MS = 1250, /* the same, with time for Redis: then the operator is answered */
     CREDENTIAL_QUOTA_MAX = 1000000000,   /* a number that Lua and we count exactly */
     CREDENTIAL_MARK_NAME_MAX = 256,      /* a NUL and the longest user name of a file */
@@ -259,8 +260,6 @@ enum {
     QUEUE_LIST_EXAMINED_MAX = 1000,   /* messages read for one answer, however few of them fit */
     QUEUE_LIST_PAGE = 8,              /* ids of one partition read at once */
     QUEUE_LIST_PAGES_MAX = 2048,      /* such pages read for one answer */
-    QUEUE_LIST_ARENA_MAX =
-        24 << 20, /* what one answer may hold: six messages of the largest size */
 
     /* Allowances */
     QUEUE_REGISTRY_VALUE_MAX = 64 << 10, /* one record of an operator: 1000 senders */
