@@ -259,11 +259,12 @@ on_released(struct link_cmd *c)
     (void)c; /* a lease that stays ours in Redis is seen by the next watch */
 }
 
+/* Not while an attempt is waited for: its next owner would wait for L again. */
 static bool
 is_idle(const struct partition *p)
 {
     return p->jobs == 0 && p->scan == NULL && p->recovery == NULL &&
-           !link_cmd_active(&p->lease_cmd);
+           !timer_active(&p->recover_late) && !link_cmd_active(&p->lease_cmd);
 }
 
 /* Releases what is above the fair share: idle partitions at once, a few busy

@@ -13,6 +13,7 @@ struct worker_watch {
     struct owner owner;
     int64_t counter;
     uint64_t changed_ms; /* first seen or last seen to move */
+    uint64_t listed_ms;  /* last seen on the roll */
     bool moved;
     UT_hash_handle hh;
 };
@@ -64,12 +65,25 @@ take_roll(struct queue *q, const struct redisReply *r, uint64_t now)
         if (name.n != OWNER_HEX_BYTES)
             continue;
         struct worker_watch *w = watch_get(q, name, now);
+        w->listed_ms = now;
         if (w->counter == counter)
             continue;
         w->moved = w->counter >= 0; /* the first sight proves nothing */
         w->counter = counter;
         w->changed_ms = now;
     }
+}
+
+/* Still there, or is it struck off, or to be struck off? */
+static bool
+stays_on_roll(struct queue *q, const struct worker_watch *w, uint64_t now)
+{
+    if (w->listed_ms != now)
+        return false;
+    if (now - w->changed_ms < FORGET_AFTER_LEASES * q->cfg.lease_ms)
+        return true;
+    workers_strike(q, &w->owner);
+    return false;
 }
 
 static void
@@ -86,13 +100,12 @@ on_roll(struct link_cmd *c)
      * NOLINTBEGIN(clang-analyzer-unix.Malloc,clang-analyzer-core.NullDereference) */
     HASH_ITER(hh, q->workers, w, next)
     {
-        uint64_t still_ms = now - w->changed_ms;
         bool me = strcmp(w->owner.hex, q->me.hex) == 0;
-        if (!me && w->moved && still_ms < lease_ms)
-            live++;
-        if (still_ms < FORGET_AFTER_LEASES * lease_ms)
+        if (stays_on_roll(q, w, now)) {
+            if (!me && w->moved && now - w->changed_ms < lease_ms)
+                live++;
             continue;
-        workers_strike(q, &w->owner);
+        }
         HASH_DELETE(hh, q->workers, w);
         free(w);
     }
@@ -121,10 +134,11 @@ workers_beat(struct queue *q)
         link_cmd_active(&q->clock_cmd) || !link_any_up(q->links))
         return;
     link_cmd_init(&q->beat_cmd, q->links, LINK_ANY, on_beat);
-    link_cmd_plain(&q->beat_cmd, "HINCRBY");
+    link_cmd_plain(&q->beat_cmd, q->draining ? "HDEL" : "HINCRBY");
     link_arg_str(&q->beat_cmd, "sp:workers");
     link_arg_str(&q->beat_cmd, q->me.hex);
-    link_arg_int(&q->beat_cmd, 1);
+    if (!q->draining)
+        link_arg_int(&q->beat_cmd, 1);
     link_cmd_start(&q->beat_cmd);
     link_cmd_init(&q->roll_cmd, q->links, LINK_ANY, on_roll);
     link_cmd_plain(&q->roll_cmd, "HGETALL");

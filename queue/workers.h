@@ -1,7 +1,7 @@
 /*
  * The roll of live workers: each increments its field of `sp:workers` every
- * tick. Who is seen to move is alive; the number decides the fair share of
- * partitions. Only balance depends on it, never safety.
+ * tick, and removes it when it drains. Who is seen to move is alive; the number
+ * decides the fair share of partitions. Only balance depends on it, never safety.
  */
 #ifndef STAGEPOST_QUEUE_WORKERS_H
 #define STAGEPOST_QUEUE_WORKERS_H

@@ -29,7 +29,8 @@ address_fault_text(enum address_fault fault)
 struct scan {
     struct slice in;
     struct arena *arena;
-    bool dry; /* only count: nothing is unescaped */
+    bool dry;            /* only count: nothing is unescaped */
+    size_t domain_bytes; /* of the last domain in its canonical form */
     enum address_fault fault;
 };
 
@@ -228,16 +229,17 @@ cut_local(struct scan *s, struct slice *local)
     return ok;
 }
 
-static bool
-domain_is_valid(struct slice domain)
+/* How long the domain is in its canonical form; 0: it is none. */
+static size_t
+canonical_bytes(struct slice domain)
 {
     if (domain_is_ldh(domain) && slice_find_slice(domain, SLICE("--")) == domain.n)
-        return true;
+        return domain.n;
     struct buf scratch;
     buf_init(&scratch, ADDRESS_DOMAIN_MAX);
-    bool ok = domain_add_canonical(domain, &scratch);
+    size_t n = domain_add_canonical(domain, &scratch) ? scratch.len : 0;
     buf_fini(&scratch);
-    return ok;
+    return n;
 }
 
 static bool
@@ -248,6 +250,7 @@ cut_domain(struct scan *s, struct slice *domain)
         d = slice_cut(&s->in, slice_find(s->in, ']') + 1);
         if (!domain_is_literal(d))
             return fail(s, ADDRESS_BAD_DOMAIN);
+        s->domain_bytes = d.n;
     } else {
         d = cut_run(s, is_domain_octet);
         if (d.n == 0)
@@ -255,7 +258,8 @@ cut_domain(struct scan *s, struct slice *domain)
                                                          : fail(s, ADDRESS_NO_DOMAIN);
         if (d.n > ADDRESS_DOMAIN_MAX)
             return fail(s, ADDRESS_TOO_LONG);
-        if (!domain_is_valid(d))
+        s->domain_bytes = canonical_bytes(d);
+        if (s->domain_bytes == 0)
             return fail(s, ADDRESS_BAD_DOMAIN);
     }
     *domain = d;
@@ -273,7 +277,9 @@ cut_mailbox(struct scan *s, struct mailbox *out)
         return fail(s, ADDRESS_NO_DOMAIN);
     if (!cut_char(s, '@') || !cut_domain(s, &m.domain))
         return false;
-    if (begin.n - s->in.n > ADDRESS_PATH_MAX)
+    /* As written and as sent on: an A-label may be longer than its U-label. */
+    size_t written = begin.n - s->in.n, sent = written - m.domain.n + s->domain_bytes;
+    if (written > ADDRESS_PATH_MAX || sent > ADDRESS_PATH_MAX)
         return fail(s, ADDRESS_TOO_LONG);
     m.quoted = !is_dot_string(m.local);
     m.literal = m.domain.p[0] == '[';

@@ -42,7 +42,7 @@ enum address_fault {
     ADDRESS_NO_DOMAIN,  /* `user`, `user@` */
     ADDRESS_BAD_DOMAIN, /* the domain is not a domain name or literal */
     ADDRESS_BAD_OCTET,  /* control character, invalid or unsafe UTF-8 */
-    ADDRESS_TOO_LONG,   /* ADDRESS_LOCAL_MAX, _DOMAIN_MAX, _LABEL_MAX or _PATH_MAX */
+    ADDRESS_TOO_LONG,   /* ADDRESS_LOCAL_MAX, _DOMAIN_MAX or _PATH_MAX, written or canonical */
     ADDRESS_NULL_PATH,  /* `<>` where a mailbox is needed */
     ADDRESS_BUDGET,     /* the arena is used up */
     ADDRESS_FAULT_COUNT,

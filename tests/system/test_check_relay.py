@@ -62,7 +62,7 @@ def test_the_way_out(served):  # noqa: F811
 
 
 def test_usage(served, dev):  # noqa: F811
-    assert check("-c", "/nonexistent")[0] == 78
+    assert check("-c", "/proc/none")[0] == 78
     g = served()
     g.write(g.config() + 'unknown = "x";\n')
     assert check("-c", g.path)[0] == 78

@@ -62,8 +62,8 @@ def test_no_key_is_written_over(tmp_path):
     assert (code, out) == (CANNOT_CREATE, "") and f"{there}: File exists" in err
     assert os.listdir(tmp_path) == [there.name] and there.read_text() == "mine"
     assert dkim_new("new", "example.com", "s2", "--dir", str(tmp_path))[0] == 0
-    code, _, err = dkim_new("new", "example.com", "s3", "--dir", "/nonexistent/below")
-    assert code == CANNOT_CREATE and "/nonexistent/below: No such file" in err
+    code, _, err = dkim_new("new", "example.com", "s3", "--dir", "/proc/none/below")
+    assert code == CANNOT_CREATE and "/proc/none/below: No such file" in err
 
 
 @pytest.mark.parametrize("arguments", [

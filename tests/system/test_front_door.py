@@ -3,6 +3,7 @@
 The cases are those of tests/CASES.md. Messages are counted at both ends: how many were accepted (the
 program's counter) and how many arrived in the sandbox.
 """
+import contextlib
 import random
 import select
 import socket
@@ -280,6 +281,22 @@ def test_truncated_text_is_not_accepted(gw, implicit):
     ledger.expect(0)
 
 
+# STL-04: the end of TLS within the text; what would complete it, in clear, is not read
+@pytest.mark.parametrize("implicit", DOORS)
+def test_clear_text_behind_tls_is_not_read(gw, implicit):
+    ledger = Ledger(gw)
+    text = b"From: " + ledger.sender + b"\r\n\r\ncut off" + END
+    for at in (0, 1, len(text) - len(END), len(text) - 1):
+        with Raw(gw, implicit) as s:
+            s.login().begin_data(sender=ledger.sender)
+            s.say(text[:at])
+            clear = s.sock.unwrap()  # close_notify, and the server's
+            with clear, contextlib.suppress(ConnectionError):
+                clear.sendall(text[at:] + b"NOOP\r\nQUIT\r\n")
+                assert clear.recv(4096) == b""
+    ledger.expect(0)
+
+
 # STL-07
 def test_before_tls_there_is_no_auth(gw):
     with Raw(gw) as s:
@@ -451,6 +468,31 @@ def test_arguments_of_mail(gw):
 
 def test_arguments_of_rcpt(gw):
     refused_as_said(gw, RCPT_ARGUMENTS, b"RCPT TO:", [b"MAIL FROM:<a@b.example>"])
+
+
+# ADR-01: what open relays have been found by, from a client that has not authenticated
+RELAY = [b"user%remote.example@ours.example", b"user@remote.example@ours.example",
+         b'"user@remote.example"@ours.example', b"remote.example!user@ours.example",
+         b"@ours.example:user@remote.example", b"@a.example,@b.example:user@c.example",
+         b"user@[127.0.0.1]", b"user@[10.0.0.1]", b"user@[IPv6:::1]", b"user@localhost", b"user@", b"user", b"",
+         b"user@remote.example.", b"user@xn--bcher-kva.example", b"postmaster", b'"a b"@d.example',
+         b'"a@evil.example x"@d.example', b'""@d.example', b"postmaster@localhost", b"abuse@remote.example"]
+
+
+@pytest.mark.parametrize("implicit", DOORS)
+@pytest.mark.parametrize("sender", [b"", b"user@localhost", b"spam@example.com", b"spam@[127.0.0.1]", b"postmaster"])
+def test_nobody_relays_without_authentication(gw, sender, implicit):
+    ledger = Ledger(gw)
+    for at in range(0, len(RELAY), 5):
+        with Raw(gw, implicit) as s:
+            assert s.command(b"EHLO c.example")[0] == 250
+            if not implicit:
+                assert s.command(b"STARTTLS")[0] == 220
+                s.start_tls()
+                assert s.command(b"EHLO c.example")[0] == 250
+            for to in RELAY[at:at + 5]:  # few enough errors to be answered at once
+                assert s.codes(b"MAIL FROM:<" + sender + b">", b"RCPT TO:<" + to + b">") == [530, 503], to
+    ledger.expect(0)
 
 
 # ADR-01, ADR-02, ADR-05: what is accepted arrives as the same recipient, and means nothing else

@@ -334,8 +334,8 @@ def test_taken_port_and_usage(served):
     for args in (["serve", "--bogus"], ["serve", "extra"], ["check", "config", "extra"]):
         done = subprocess.run([BIN] + args, capture_output=True)
         assert done.returncode == 64 and b"usage" in done.stderr
-    done = subprocess.run([BIN, "serve", "-c", "/nonexistent"], capture_output=True)
-    assert done.returncode == 78 and b"/nonexistent: No such file" in done.stderr
+    done = subprocess.run([BIN, "serve", "-c", "/proc/none"], capture_output=True)
+    assert done.returncode == 78 and b"/proc/none: No such file" in done.stderr
 
 
 def test_the_example_is_printed():

@@ -160,8 +160,6 @@ message_submit(struct smtp_session *s)
     m->submit = (struct submit_op){
         .done = on_submitted,
         .credential = s->credential,
-        .is_frozen =
-            credential_is_frozen(s->server->parts.credentials, slice_str(s->credential->user)),
         .source = SUBMIT_SMTP,
         .envelope = t->envelope,
         .reverse_domain = t->reverse_domain,

@@ -123,6 +123,7 @@ struct smtp_session {
     struct config_generation *memory;           /* the credential's */
     unsigned errors, junk, auth_failures;
     size_t discarded_bytes; /* of an overlong line; 0: not in one */
+    bool discarding_bdat;   /* it begins with BDAT */
     struct buf late;        /* the reply of SESSION_LATE */
     struct tls_op tls;
     struct smtp_auth auth;

@@ -109,6 +109,8 @@
     X(PREFLIGHT_FAIL, "preflight_total", "result=\"fail\"", "")                                    \
     X(PREFLIGHT_UNKNOWN, "preflight_total", "result=\"unknown\"", "")                              \
     X(PREFLIGHT_LATE, "preflight_total", "result=\"late\"", "")                                    \
+    X(DNS_SILENCES, "preflight_dns_silences_total", "",                                            \
+      "Times that DNS answered nothing for 2 s, so that messages go on without it")                \
     X(SIGNED, "dkim_signed_messages_total", "", "Messages signed")                                 \
     X(SIGN_RETRIED, "dkim_sign_retries_total", "", "Sign jobs repeated after a signer died")       \
     X(DNS_QUERIES, "dns_lookups_total", "", "DNS questions asked by delivery")                     \
@@ -191,7 +193,6 @@ void metrics_observe(enum metric_histogram h, uint64_t us);
 /* The sum over all slots. */
 uint64_t metrics_total(enum metric m);
 uint64_t metrics_gauge(enum metric_gauge g);
-uint64_t metrics_observed(enum metric_histogram h);
 /* Appends all series in Prometheus' text format. */
 void metrics_render(struct buf *out);
 

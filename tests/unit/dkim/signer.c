@@ -304,7 +304,7 @@ static void
 bad_keys_are_a_configuration_error(void **state)
 {
     struct rig *r = *state;
-    r->dir.specs[0].pem_path = "/nonexistent/key.pem";
+    r->dir.specs[0].pem_path = "/proc/none/key.pem";
     test_signer_start(&r->signer, &r->dir, NULL);
     assert_int_equal(test_signer_wait(&r->signer), 78);
 }
@@ -354,9 +354,9 @@ new_keys_are_for_new_messages(void **state)
     sign_rest(r, 2, message, "two", message);
     assert_int_equal(dkim_dir_verify(&r->dir, BOTH_OK), 1);
     assert_true(control_send(r->signer.control_fd, SLICE("commit 2\n"), -1));
-    one.path = "/nonexistent/key.pem"; /* its answer says that the commit was read */
+    one.path = "/proc/none/key.pem"; /* its answer says that the commit was read */
     assert_string_equal(prepare(r, "prepare 3\n", &one, 1),
-                        "refused 3 /nonexistent/key.pem: No such file or directory\n");
+                        "refused 3 /proc/none/key.pem: No such file or directory\n");
     sign_rest(r, 1, slice_skip(message, 10), "one", message);
     assert_int_equal(dkim_dir_verify(&r->dir, BOTH_OK), 2);
     begin(r, 3, message.n);

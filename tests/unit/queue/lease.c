@@ -1,4 +1,5 @@
 /* Two workers on one Redis: balance, takeover, and facts that come after it. */
+#include "queue/record.h"
 #include "tests/unit/support/queue_test.h"
 
 enum { L_MS = 800 }; /* takeovers are waited for */
@@ -37,20 +38,26 @@ make_owner(struct world *w, unsigned partition, const char *owner)
     freeReplyObject(redis_ask(&w->redis, "HINCRBY %b e 1", k.text, k.n));
 }
 
+static bool
+has_lease(struct world *w, const struct worker *k, unsigned partition)
+{
+    struct key lease = key_of_part(partition, KEY_LEASE);
+    char hex[2 * QUEUE_OWNER_BYTES + 1];
+    for (size_t i = 0; i < QUEUE_OWNER_BYTES; i++)
+        snprintf(hex + 2 * i, 3, "%02x", k->cfg.owner[i]);
+    redisReply *r = redis_ask(&w->redis, "HGET %b o", lease.text, lease.n);
+    bool has = strcmp(r->str, hex) == 0;
+    freeReplyObject(r);
+    return has;
+}
+
 static void
 workers_share_the_partitions(void **state)
 {
     struct world *w = *state;
     unsigned owned[2] = {0, 0};
-    for (unsigned p = 0; p < QUEUE_PARTITIONS; p++) {
-        struct key k = key_of_part(p, KEY_LEASE);
-        redisReply *r = redis_ask(&w->redis, "HGET %b o", k.text, k.n);
-        char hex[33];
-        for (int i = 0; i < 16; i++)
-            snprintf(hex + 2 * i, 3, "%02x", w->a.cfg.owner[i]);
-        owned[strcmp(r->str, hex) == 0]++;
-        freeReplyObject(r);
-    }
+    for (unsigned p = 0; p < QUEUE_PARTITIONS; p++)
+        owned[has_lease(w, &w->a, p)]++;
     assert_int_equal(owned[0], QUEUE_PARTITIONS / 2);
     assert_int_equal(owned[1], QUEUE_PARTITIONS / 2);
 }
@@ -61,6 +68,57 @@ a_worker_that_leaves_hands_over_at_once(void **state)
     struct world *w = *state;
     worker_close(w, &w->b);
     WORLD_UNTIL(w, queue_partitions_held(w->a.q) == QUEUE_PARTITIONS);
+}
+
+/* What it drains is the others', and stays theirs: its beat no longer counts. */
+static void
+a_worker_that_drains_takes_no_share(void **state)
+{
+    struct world *w = *state;
+    queue_drain(w->b.q);
+    WORLD_UNTIL(w, queue_partitions_held(w->a.q) == QUEUE_PARTITIONS);
+    for (int i = 0; i < 20; i++) {
+        world_run_ms(w, w->a.cfg.lease_ms / 10);
+        assert_int_equal(queue_partitions_held(w->a.q), QUEUE_PARTITIONS);
+    }
+}
+
+/* An attempt of an owner that nobody knows to be dead: waited for as long as L. */
+static void
+leave_attempt(struct world *w, unsigned partition)
+{
+    struct record_attempt a = {.owner = "somebody", .epoch = 1, .revision = 1};
+    char member[KEY_MEMBER_MAX + 1];
+    struct key inflight = key_of_part(partition, KEY_INFLIGHT);
+    struct buf record;
+    buf_init(&record, RECORD_ATTEMPT_MAX);
+    assert_true(record_add_attempt(&record, &a));
+    size_t n = key_member(id_new(partition), 0, member);
+    freeReplyObject(redis_ask(&w->redis, "HSET %b %b %b", inflight.text, inflight.n, member, n,
+                              buf_slice(&record).p, buf_slice(&record).n));
+    buf_fini(&record);
+}
+
+/* One worker takes over more than its share. What it gives away while it waits
+ * for an attempt, the next owner would wait for as long again. */
+static void
+a_partition_that_waits_for_an_attempt_stays(void **state)
+{
+    static const uint8_t GONE[16] = {0xab, 0xab, 0xab, 0xab, 0xab, 0xab, 0xab, 0xab,
+                                     0xab, 0xab, 0xab, 0xab, 0xab, 0xab, 0xab, 0xab};
+    struct world *w = *state;
+    queue_owner_died(w->a.q, GONE);
+    for (unsigned p = 0; p < QUEUE_PARTITIONS; p++) {
+        leave_attempt(w, p);
+        make_owner(w, p, "abababababababababababababababab");
+    }
+    WORLD_UNTIL(w, queue_partitions_held(w->b.q) == 0);
+    WORLD_UNTIL(w, queue_partitions_held(w->b.q) > 0);
+    for (unsigned p = 0; p < QUEUE_PARTITIONS; p++) {
+        struct key inflight = key_of_part(p, KEY_INFLIGHT);
+        if (has_lease(w, &w->b, p)) /* only the permanent member */
+            assert_int_equal(redis_int(&w->redis, "HLEN %b", inflight.text, inflight.n), 1);
+    }
 }
 
 /* Whoever commits, the owner delivers. */
@@ -152,6 +210,8 @@ main(void)
     const struct CMUnitTest tests[] = {
         TWO(workers_share_the_partitions),
         TWO(a_worker_that_leaves_hands_over_at_once),
+        TWO(a_worker_that_drains_takes_no_share),
+        TWO(a_partition_that_waits_for_an_attempt_stays),
         TWO(a_commit_into_anothers_partition_reaches_its_owner),
         FIRST(a_silent_owner_is_replaced_after_l),
         FIRST(a_dead_owner_is_replaced_at_once),

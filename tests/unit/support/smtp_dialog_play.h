@@ -215,14 +215,6 @@ credential_check_scram_start(struct credential_check_op *op, struct credential_s
     credential_check_start(op, x->cs, SLICE("dev"), right ? SLICE("dev") : SLICE("wrong"));
 }
 
-bool
-credential_is_frozen(const struct credentials *cs, struct slice user)
-{
-    (void)cs;
-    (void)user;
-    return false;
-}
-
 const struct config_credential *
 credential_by_user(const struct credentials *cs, struct slice user)
 {

@@ -235,6 +235,11 @@ test_limits(void **state)
     expect_fault(slice_str(text), ADDRESS_TOO_LONG);
     (void)snprintf(text, sizeof(text), "l@%.*s", 299, domain);
     expect_fault(slice_str(text), ADDRESS_TOO_LONG);
+    /* "\xc3\xbc" is "xn--tda": five octets more where it is sent on. */
+    (void)snprintf(text, sizeof(text), "l@%.*s.\xc3\xbc", 244, domain + 1);
+    assert_int_equal(address_parse(slice_str(text), NULL, &m, NULL), PARSE_OK);
+    (void)snprintf(text, sizeof(text), "l@%.*s.\xc3\xbc", 245, domain);
+    expect_fault(slice_str(text), ADDRESS_TOO_LONG);
 }
 
 static void

@@ -169,10 +169,10 @@ a_missing_program_is_an_error(void **state)
     struct child c = {.process = NULL};
     char *argv[] = {"x", NULL};
     struct process_spec spec = {
-        .file = "/nonexistent/x", .argv = argv, .fds = NOTHING, .fd_count = 3};
+        .file = "/proc/none/x", .argv = argv, .fds = NOTHING, .fd_count = 3};
     assert_null(process_start(l, &spec, on_exit_record, &c, &err));
     assert_int_equal(err.code, ERR_IO);
-    assert_non_null(strstr(err.text, "/nonexistent/x: no such file"));
+    assert_non_null(strstr(err.text, "/proc/none/x: no such file"));
     run_turns(l, 5);
     assert_int_equal(c.exits, 0);
     loop_free(l);
