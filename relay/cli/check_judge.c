@@ -33,6 +33,8 @@ publish(struct report *r, const char *prefix, const char *fmt, ...)
 
 /* --- SPF --- */
 
+#define LETS_ALL_PASS "the record lets any address pass: end it with -all"
+
 static const char *
 because(const struct spf_verdict *v)
 {
@@ -72,7 +74,7 @@ judge_trial(struct report *r, const struct spf_verdict *v)
         add(r, FINDING_MEND, "SPF",
             "there is no SPF record; say --from-ip to see the one to publish");
     else if (v->result == SPF_PASS)
-        add(r, FINDING_MEND, "SPF", "the record lets any address pass");
+        add(r, FINDING_MEND, "SPF", LETS_ALL_PASS);
     else
         add(r, FINDING_GOOD, "SPF", "the record is valid; say --from-ip to see who passes");
 }
@@ -81,6 +83,22 @@ static bool
 is_v6(const char *ip)
 {
     return strchr(ip, ':') != NULL;
+}
+
+/* What holds for addresses that were not asked about. */
+static void
+judge_the_rest(struct report *r)
+{
+    const struct domain_facts *f = r->facts;
+    const struct spf_verdict *v = &f->trial;
+    bool said = false;
+    for (unsigned i = 0; i < f->ip_count; i++)
+        said |= f->ips[i].verdict.result == SPF_PERMERROR;
+    if (v->result == SPF_PASS)
+        add(r, FINDING_MEND, "SPF", LETS_ALL_PASS);
+    else if (v->result == SPF_PERMERROR && !said)
+        add(r, FINDING_MEND, "SPF", "the record is an error for all that it does not name: %s",
+            v->text);
 }
 
 /* The addresses that do not pass, as terms. */
@@ -127,32 +145,55 @@ judge_spf(struct report *r)
     }
     if (f->spf[0] != '\0')
         add(r, FINDING_NOTE, "SPF", "published: %s", f->spf);
+    for (unsigned i = 0; i + 1 < f->spf_count && i < CHECK_SPF_SHOWN; i++)
+        add(r, FINDING_NOTE, "SPF", "published: %s", f->spf_more[i]);
     if (f->spf_count > 1)
         add(r, FINDING_MEND, "SPF", "%u SPF records: receivers take that as an error; keep one",
             f->spf_count);
+    if (f->spf_like[0] != '\0')
+        add(r, FINDING_MEND, "SPF", "%s: is no SPF record, a space must stand behind v=spf1",
+            f->spf_like);
     for (unsigned i = 0; i < f->ip_count; i++)
         judge_address(r, f->ips[i].text, &f->ips[i].verdict);
     if (f->ip_count == 0)
-        judge_trial(r, &f->ips[0].verdict);
+        judge_trial(r, &f->trial);
+    else
+        judge_the_rest(r);
     propose_spf(r);
 }
 
 /* --- DMARC --- */
 
+/* What stands at the domain's own name, or beside it, and counts for nothing. */
 static void
-no_dmarc(struct report *r)
+judge_own_records(struct report *r)
 {
-    const struct dmarc_walk *w = r->facts->walk;
-    if (r->dmarc.unusable)
-        add(r, FINDING_MEND, "DMARC",
-            "the record of %s has no valid p= (or a bad sp= or np=) and no rua=: it does nothing",
-            r->dmarc.at);
-    else if (w->own_records > 1)
+    const struct domain_facts *f = r->facts;
+    const struct dmarc_walk *w = f->walk;
+    for (unsigned i = 0; i < f->dmarc_count; i++) {
+        add(r, FINDING_NOTE, "DMARC", "published at %s: %s", f->dmarc[i].name, f->dmarc[i].text);
+        if (f->dmarc[i].fault != NULL)
+            add(r, FINDING_NOTE, "DMARC", "which is not valid: %s", f->dmarc[i].fault);
+    }
+    if (w->own_records > 1)
         add(r, FINDING_MEND, "DMARC", "%u records at _dmarc.%s: receivers ignore them all",
             w->own_records, w->domain);
     else if (w->broken > 0)
         add(r, FINDING_MEND, "DMARC", "the record at _dmarc.%s is not valid: receivers ignore it",
             w->domain);
+    if (f->dmarc_like)
+        add(r, FINDING_MEND, "DMARC",
+            "a record stands at %s, where nobody looks: move it to _dmarc.%s", f->domain,
+            f->domain);
+}
+
+static void
+no_dmarc(struct report *r)
+{
+    if (r->dmarc.unusable)
+        add(r, FINDING_MEND, "DMARC",
+            "the record of %s has no valid p= (or a bad sp= or np=) and no rua=: it does nothing",
+            r->dmarc.at);
     else
         add(r, FINDING_MEND, "DMARC", "no record applies: large receivers ask for one");
     publish(r, "_dmarc.", "v=DMARC1; p=none; rua=mailto:dmarc-reports@%s", r->facts->domain);
@@ -171,7 +212,8 @@ note_record(struct report *r, const struct dmarc_record *d)
     if (!d->reports)
         add(r, FINDING_NOTE, "DMARC", "there is no rua=: nobody is told of failures");
     if (d->ignored > 0)
-        add(r, FINDING_NOTE, "DMARC", "%u tags are unknown or not valid, and ignored", d->ignored);
+        add(r, FINDING_NOTE, "DMARC", "ignored, as unknown or not valid: %u of its tags",
+            d->ignored);
 }
 
 static void
@@ -198,8 +240,7 @@ judge_dmarc(struct report *r)
         add(r, FINDING_TROUBLE, "DMARC", "DNS gave no answer for a _dmarc record");
         return;
     }
-    for (unsigned i = 0; i < f->dmarc_count; i++)
-        add(r, FINDING_NOTE, "DMARC", "published at %s: %s", f->dmarc[i].name, f->dmarc[i].text);
+    judge_own_records(r);
     r->dmarc = dmarc_walk_result(f->walk, f->mx_status != DNS_NXDOMAIN);
     if (r->dmarc.record == NULL) {
         no_dmarc(r);
@@ -228,17 +269,22 @@ judge_key(struct report *r, const struct key_fact *k)
         [PUBLISHED_MISSING] = "is not published: signatures with it fail",
         [PUBLISHED_OTHER] = "is published as another key: signatures with ours fail",
         [PUBLISHED_REVOKED] = "is revoked (p= is empty): signatures with it fail",
-        [PUBLISHED_BROKEN] = "is published in a form that verifiers do not take",
+        [PUBLISHED_BROKEN] = "cannot be used by verifiers",
     };
     const char *domain = r->facts->domain;
     if (k->state == PUBLISHED_OURS) {
         add(r, FINDING_GOOD, "DKIM", "%s._domainkey.%s is the key that we sign with", k->selector,
             domain);
+        if (k->testing)
+            add(r, FINDING_NOTE, "DKIM",
+                "%s._domainkey.%s has t=y, for a trial: some receivers give nothing for it",
+                k->selector, domain);
     } else if (k->state == PUBLISHED_UNKNOWN) {
         add(r, FINDING_TROUBLE, "DKIM", "DNS gave no answer for %s._domainkey.%s", k->selector,
             domain);
     } else {
-        add(r, FINDING_MEND, "DKIM", "%s._domainkey.%s %s", k->selector, domain, what[k->state]);
+        add(r, FINDING_MEND, "DKIM", "%s._domainkey.%s %s%s%s", k->selector, domain, what[k->state],
+            k->fault != NULL ? ": " : "", k->fault != NULL ? k->fault : "");
         propose_key(r, k);
     }
 }
@@ -295,6 +341,26 @@ judge_helo(struct report *r, const char *ip, const struct names_check *n)
         add(r, FINDING_GOOD, "HELO", "%s is %s, and back", n->helo, ip);
 }
 
+/* Bounces have no sender: for them receivers ask about the name said in EHLO. */
+static void
+judge_helo_spf(struct report *r, const char *ip, const struct spf_verdict *v)
+{
+    const char *name = r->facts->hostname;
+    if (v->result == SPF_PASS)
+        add(r, FINDING_GOOD, "HELO", "SPF of %s passes from %s, for mail without a sender", name,
+            ip);
+    else if (v->result == SPF_TEMPERROR)
+        add(r, FINDING_TROUBLE, "HELO", "SPF of %s from %s: %s", name, ip, v->text);
+    else if (v->result == SPF_NONE)
+        add(r, FINDING_NOTE, "HELO",
+            "mail without a sender is judged by the SPF record of %s, and there is none: "
+            "publish TXT \"v=spf1 a -all\"",
+            name);
+    else
+        add(r, FINDING_MEND, "HELO", "SPF of %s says %s from %s, so bounces may be refused: %s",
+            name, spf_result_name(v->result), ip, because(v));
+}
+
 static void
 judge_names(struct report *r)
 {
@@ -305,16 +371,21 @@ judge_names(struct report *r)
     for (unsigned i = 0; f->gateway && i < f->ip_count; i++) {
         judge_ptr(r, f->ips[i].text, f->names[i]);
         judge_helo(r, f->ips[i].text, f->names[i]);
+        if (f->helo_asked && (i == 0 || f->helo_spf[i].result != SPF_NONE))
+            judge_helo_spf(r, f->ips[i].text, &f->helo_spf[i]);
     }
 }
 
 /* --- transport security --- */
 
 static void
-judge_transport(struct report *r, const char *topic, enum dns_status status, const char *text)
+judge_transport(struct report *r, const char *topic, enum dns_status status, unsigned count,
+                const char *text)
 {
     if (status == DNS_TEMP)
         add(r, FINDING_TROUBLE, topic, "DNS gave no answer");
+    else if (count > 1)
+        add(r, FINDING_NOTE, topic, "%u records are published: senders ignore them all", count);
     else if (text[0] != '\0')
         add(r, FINDING_NOTE, topic, "published: %s", text);
     else
@@ -338,6 +409,17 @@ judge_no_mx(struct report *r)
 }
 
 static void
+judge_mx_host(struct report *r, const char *host, enum names_answer found)
+{
+    if (found == NAMES_YES)
+        add(r, FINDING_GOOD, "MX", "%s", host);
+    else if (found == NAMES_UNKNOWN)
+        add(r, FINDING_TROUBLE, "MX", "DNS gave no answer for the addresses of %s", host);
+    else
+        add(r, FINDING_MEND, "MX", "%s has no address: bounces cannot go there", host);
+}
+
+static void
 judge_mx(struct report *r)
 {
     const struct domain_facts *f = r->facts;
@@ -349,7 +431,7 @@ judge_mx(struct report *r)
     else if (f->mx_count == 0)
         judge_no_mx(r);
     for (unsigned i = 0; i < f->mx_count && i < CHECK_MX_SHOWN && !f->null_mx; i++)
-        add(r, FINDING_GOOD, "MX", "%s", f->mx[i]);
+        judge_mx_host(r, f->mx[i], f->mx_found[i]);
 }
 
 enum finding_level
@@ -362,11 +444,10 @@ check_judge(struct report *r, const struct domain_facts *f)
     judge_dmarc(r);
     judge_names(r);
     judge_mx(r);
-    judge_transport(r, "MTA-STS", f->mta_sts_status, f->mta_sts);
-    judge_transport(r, "TLS-RPT", f->tls_rpt_status, f->tls_rpt);
+    judge_transport(r, "MTA-STS", f->mta_sts_status, f->mta_sts_count, f->mta_sts);
+    judge_transport(r, "TLS-RPT", f->tls_rpt_status, f->tls_rpt_count, f->tls_rpt);
     for (unsigned i = 0; i < r->count; i++)
         if (r->findings[i].level > worst)
             worst = r->findings[i].level;
     return worst;
 }
-

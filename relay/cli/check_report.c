@@ -113,8 +113,10 @@ json_addresses(const struct domain_facts *f, struct buf *out)
             buf_add_str(out, k > 0 ? "," : "");
             json_add_string(out, slice_str(n->names[k]));
         }
-        buf_addf(out, "],\"confirmed\":%s,\"helo\":%s}", answer_text(n->confirmed),
+        buf_addf(out, "],\"confirmed\":%s,\"helo\":%s,", answer_text(n->confirmed),
                  answer_text(n->helo_ok));
+        json_member(out, "helo_spf", f->helo_asked ? spf_result_name(f->helo_spf[i].result) : NULL);
+        buf_add_char(out, '}');
     }
     buf_add_char(out, ']');
 }

@@ -260,8 +260,6 @@ enum {
     QUEUE_LIST_EXAMINED_MAX = 1000,   /* messages read for one answer, however few of them fit */
     QUEUE_LIST_PAGE = 8,              /* ids of one partition read at once */
     QUEUE_LIST_PAGES_MAX = 2048,      /* such pages read for one answer */
-    QUEUE_LIST_ARENA_MAX =
-        24 << 20, /* what one answer may hold: six messages of the largest size */
 
     /* Allowances */
     QUEUE_REGISTRY_VALUE_MAX = 64 << 10, /* one record of an operator: 1000 senders */

@@ -193,7 +193,6 @@ void metrics_observe(enum metric_histogram h, uint64_t us);
 /* The sum over all slots. */
 uint64_t metrics_total(enum metric m);
 uint64_t metrics_gauge(enum metric_gauge g);
-uint64_t metrics_observed(enum metric_histogram h);
 /* Appends all series in Prometheus' text format. */
 void metrics_render(struct buf *out);
 
