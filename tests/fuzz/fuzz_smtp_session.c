@@ -228,12 +228,6 @@ submit_start(struct submit_op *op, struct submit_door *d)
 }
 
 void
-submit_cancel(struct submit_op *op)
-{
-    (void)op;
-}
-
-void
 credential_check_start(struct credential_check_op *op, struct credentials *cs, struct slice user,
                        struct slice password)
 {

@@ -125,12 +125,6 @@ submit_start(struct submit_op *op, struct submit_door *d)
     timer_start(&f->timer, world.dialog->door_delay_ms);
 }
 
-void
-submit_cancel(struct submit_op *op)
-{
-    (void)op;
-}
-
 /* The right password is "dev"; the user "busy" finds no room. */
 struct fake_check {
     struct timer timer;
