@@ -271,6 +271,19 @@ def test_sendmail_with_t(gw):
     assert raw.endswith(b"\r\nHello\r\n")
 
 
+def test_sendmail_with_control_fields(gw):
+    """API-15: applied as at the other doors, and a message's own key holds over calls."""
+    text = (b"From: shop@example.com\nTo: a@t.example\nSubject: tagged\nX-Stagepost-Tag: cron\n"
+            b"X-Stagepost-Idempotency-Key: nightly\n\nx\n")
+    before = gw.metric("stagepost_idempotent_replays_total")
+    assert sendmail(gw, "-t", input=text).returncode == sendmail(gw, "-t", input=text).returncode == 0
+    assert gw.metric("stagepost_idempotent_replays_total") == before + 1
+    capture, raw = delivered_with(gw, "tagged")
+    assert gw.message(capture["message"])["tags"] == ["cron"] and b"X-Stagepost" not in raw
+    refused = sendmail(gw, "-t", input=text.replace(b"-Tag", b"-Tga"))
+    assert refused.returncode == 65 and b"X-Stagepost-Tga" in refused.stderr
+
+
 def test_sendmail_exit_codes(gw, tmp_path):
     text = b"Subject: x\n\nx\n"
     assert sendmail(gw, input=text).returncode == 64
