@@ -25,7 +25,8 @@ enum {
     RETRY_FIRST_MS = 50, /* a restarted Redis is back in well under a second */
     RETRY_MOST_MS = 1000,
     REFUSED_RETRY_MS = 1000,
-    STICKY_RETRY_MS = 200, /* after an error that passes by itself */
+    SCRIPT_TEXT_USUAL = 1536, /* a commit of one recipient: it does not grow step by step */
+    STICKY_RETRY_MS = 200,    /* after an error that passes by itself */
 };
 
 enum link_state { LINK_DOWN, LINK_CONNECTING, LINK_GREETING, LINK_UP };
@@ -112,6 +113,7 @@ link_cmd_plain(struct link_cmd *c, const char *name)
 void
 link_cmd_script(struct link_cmd *c, enum script_name name, unsigned keys)
 {
+    buf_reserve(&c->text, SCRIPT_TEXT_USUAL);
     c->call = &c->pool->scripts->of[name];
     link_arg_int(c, keys);
 }

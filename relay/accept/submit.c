@@ -765,6 +765,16 @@ digest_request(struct submit_state *st)
     EVP_MD_CTX_free(ctx);
 }
 
+static void
+log_ignored(const struct submit_state *st)
+{
+    const struct controls *c = &st->prepared.controls;
+    if (c->ignored_count > 0)
+        LOG(LOG_INFO, "control.ignored", LF_ID("msg", st->id),
+            LF_STR("tenant", st->op->credential->tenant), LF_S("field", c->ignored),
+            LF_U("fields", c->ignored_count));
+}
+
 /* What the message wishes by itself goes before what came with it: over HTTP only a
  * finished message can do both, for JSON has no control fields. */
 static bool
@@ -778,10 +788,6 @@ take_wishes(struct submit_state *st)
         op->expires_unix_ms = c->wishes.expires_unix_ms;
     if (c->wishes.klass != SUBMIT_CLASS_OF_CREDENTIAL)
         op->klass = c->wishes.klass;
-    if (c->ignored_count > 0)
-        LOG(LOG_INFO, "control.ignored", LF_ID("msg", st->id),
-            LF_STR("tenant", op->credential->tenant), LF_S("field", c->ignored),
-            LF_U("fields", c->ignored_count));
     if (op->credential->klass != CONFIG_BULK || op->klass != SUBMIT_CLASS_TRANSACTIONAL)
         return true;
     finish(st, SUBMIT_CONTENT, "this credential may send bulk mail only");
@@ -841,8 +847,10 @@ check(struct submit_state *st)
         refuse_address(st, SUBMIT_SENDER, "From or Sender", culprit);
         return;
     }
-    if (take_wishes(st) && take_key(st))
-        begin_allowing(st);
+    if (!take_wishes(st) || !take_key(st))
+        return;
+    log_ignored(st);
+    begin_allowing(st);
 }
 
 static void

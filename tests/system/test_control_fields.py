@@ -151,7 +151,8 @@ def test_texts_come_back_however_they_are_written(gw):
 
 
 def test_fields_of_others_without_effect_are_left_out_and_told(gw):
-    raw = message("X-PM-TrackOpens: true", "X-SES-Configuration-Set: a", "X-Mailer: b")
+    raw = message("X-PM-TrackOpens: true", "X-SES-Configuration-Set: a", "X-Mailer: b",
+                  "Resend-Idempotency-Key: told")  # which decides about the id
     message_id = by_smtp(gw, raw)
     gw.wait_status(message_id, "delivered")
     sent = gw.raw(gw.wait_capture(message_id)["id"])

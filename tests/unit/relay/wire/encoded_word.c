@@ -1,3 +1,5 @@
+/* relay/wire/encoded_word: RFC 2047, strictly (INJ-01). */
+#include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
