@@ -33,7 +33,7 @@ enum {
 
     /* The door */
     SUBMIT_ARENA_MAX = 4 << 20,             /* API_RECIPIENTS_MAX recipients with their options */
-    ACCEPT_BYTES_IN_MEMORY_MAX = 512 << 20, /* of messages, per worker; then 452 and 503 */
+    ACCEPT_BYTES_IN_MEMORY_MAX = 512 << 20, /* of messages and envelopes, per worker; then 452 */
 
     /* Configuration file */
     CONFIG_FILE_BYTES_MAX = 4 << 20, /* thousands of credentials at 300 bytes each */

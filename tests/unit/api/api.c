@@ -1405,7 +1405,7 @@ shows_queues(void **state)
         SLICE("{\"data\":[{\"domain\":\"two.example\",\"class\":\"bulk\",\"queued\":5,"
               "\"deferred\":2,\"held\":1,\"inflight\":0,\"oldest_at\":\"2026-11-23T08:00:00.123Z\","
               "\"next_attempt_at\":null,\"last_response\":null,\"sampled\":false}],"
-              "\"total\":{\"queued\":7,\"deferred\":2,\"held\":1,\"inflight\":0},"
+              "\"total\":{\"queued\":15,\"deferred\":6,\"held\":1,\"inflight\":0},"
               "\"truncated\":false}\n")));
     assert_non_null(strstr(fake_operate()->asked, "tenant=dev"));
     assert_non_null(strstr(fake_operate()->asked, "domain= limit=25"));
