@@ -16,9 +16,11 @@ WARN += $(if $(WERROR),-Werror)
 HARDEN := -fstack-protector-strong -fstack-clash-protection -fPIE \
 	-U_FORTIFY_SOURCE -D_FORTIFY_SOURCE=3
 HARDEN += $(if $(filter x86_64,$(shell uname -m)),-fcf-protection)
-BASE_CFLAGS = -std=c11 -D_GNU_SOURCE -I. -Ibuild/gen $(WARN) -g -MMD -MP \
-	$(shell pkg-config --cflags $(PKGS))
-LIBS = $(shell pkg-config --libs $(PKGS)) -lunbound -lopendkim -lhttp_parser -lspf2
+# Asked for when something is compiled (the packages may not be there before), and once.
+PKG_CFLAGS = $(eval PKG_CFLAGS := $(shell pkg-config --cflags $(PKGS)))$(PKG_CFLAGS)
+PKG_LIBS = $(eval PKG_LIBS := $(shell pkg-config --libs $(PKGS)))$(PKG_LIBS)
+BASE_CFLAGS = -std=c11 -D_GNU_SOURCE -I. -Ibuild/gen $(WARN) -g -MMD -MP $(PKG_CFLAGS)
+LIBS = $(PKG_LIBS) -lunbound -lopendkim -lhttp_parser -lspf2
 LINK_FLAGS := -pie -Wl,-z,relro,-z,now,-z,noexecstack
 
 # A variant is a folder below build/ with flags of its own. `test` and `asan`
@@ -65,8 +67,20 @@ build/gen/api/openapi.inc: api/console/embed.sh api/openapi.json
 	@mkdir -p $(@D)
 	sh api/console/embed.sh API api/openapi.json > $@
 
+# The flags that the objects of a variant were built with: another CFLAGS builds them
+# anew. -Werror stops a build and changes nothing in it.
+define flags
+build/$(1)/flags: export FLAGS = $$(filter-out -Werror,$$(BASE_CFLAGS)) $$(CFLAGS_$(1)) $$(CFLAGS)
+build/$(1)/flags: always
+	@mkdir -p $$(@D)
+	@echo "$$$$FLAGS" | cmp -s - $$@ || echo "$$$$FLAGS" >$$@
+endef
+$(foreach v,release test asan fuzz,$(eval $(call flags,$(v))))
+.PHONY: always
+always:
+
 define variant
-build/$(1)/%.o: %.c | $(GEN)
+build/$(1)/%.o: %.c build/$(1)/flags | $(GEN)
 	@mkdir -p $$(@D)
 	$$(CC_$(1)) $$(BASE_CFLAGS) $$(CFLAGS_$(1)) $$(CFLAGS) -c $$< -o $$@
 
@@ -99,9 +113,9 @@ build/release/bench/%: build/release/bench/%.o build/release/bench/latency.o \
 		build/release/libstagepost.a
 	$(CC_release) $(LDFLAGS_release) -o $@ $^ $(LIBS)
 
-build/fuzz/%.o: %.c | $(GEN)
+build/fuzz/%.o: %.c build/fuzz/flags | $(GEN)
 	@mkdir -p $(@D)
-	$(CC_fuzz) $(BASE_CFLAGS) $(CFLAGS_fuzz) -c $< -o $@
+	$(CC_fuzz) $(BASE_CFLAGS) $(CFLAGS_fuzz) $(CFLAGS) -c $< -o $@
 
 build/fuzz/libstagepost.a: $(LIB_SRC:%.c=build/fuzz/%.o)
 	@rm -f $@

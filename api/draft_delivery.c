@@ -32,7 +32,7 @@ read_time(struct draft *d, json_t *v, const char *pointer, int64_t *out)
 bool
 draft_read_send_at(struct draft *d, json_t *v)
 {
-    int64_t at;
+    int64_t at = 0; /* for the analyser: read_time() has set it */
     return read_time(d, v, "/send_at", &at) && judge(d, wishes_send_at(&d->wishes, at), "/send_at");
 }
 

@@ -117,8 +117,10 @@ submission_problem(const struct submit_op *op, struct problem *out)
                             .code = RESULTS[op->result].code,
                             .detail = detail != NULL ? detail : op->text,
                             .retry_after_s = RESULTS[op->result].retry_after_s};
-    if (op->result == SUBMIT_RATE)
+    if (op->result == SUBMIT_RATE) {
         out->retry_after_s = (unsigned)op->allowance.retry_after_s;
+        out->quota = op->allowance.over;
+    }
 }
 
 static void

@@ -198,6 +198,16 @@ dmarc_record_parse(struct slice text, struct dmarc_record *out)
     return true;
 }
 
+const char *
+dmarc_record_fault(struct slice text)
+{
+    struct dmarc_record r;
+    struct slice rest = text;
+    if (dmarc_record_parse(text, &r))
+        return NULL;
+    return cut_version(&rest) ? "a tag stands twice in it" : "it must begin with \"v=DMARC1;\"";
+}
+
 /* --- the tree walk --- */
 
 static unsigned

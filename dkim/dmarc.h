@@ -41,6 +41,9 @@ bool dmarc_record_parse(struct slice text, struct dmarc_record *out);
 /* Whether a text claims to be one: for telling "none" from "broken". */
 bool dmarc_record_claimed(struct slice text);
 
+/* Why a text that claims to be one is none, as a sentence; NULL when it is one. */
+const char *dmarc_record_fault(struct slice text);
+
 const char *dmarc_policy_name(enum dmarc_policy p); /* "none", "quarantine", "reject" */
 
 /* One tree walk, RFC 9989 4.10, from one domain up. Private but for "out". */

@@ -34,6 +34,7 @@ struct spf_check {
     bool asking; /* answers[answer_count] is the question */
     bool forced; /* the verdict is known, whatever libspf2 goes on to say */
     bool own_record_seen;
+    bool by_local_part;
     bool any_address; /* the term that is asked about ends in SPF_ANY_ADDRESS */
     struct spf_odd_names odd;
     struct spf_verdict verdict;
@@ -169,6 +170,7 @@ prepare_record(struct spf_check *c, struct slice text, const char *at, struct bu
     struct spf_notes notes = {.names = c->names_known ? &c->names : NULL, .odd = &c->odd};
     size_t before = buf_slice(out).n;
     int rc = spf_record_prepare(text, at, &c->mail, out, &notes, err);
+    c->by_local_part |= notes.by_local_part;
     if (rc != 0 || !notes.wants_names)
         return rc;
     learn_names(c);
@@ -455,7 +457,7 @@ fill_request(const struct spf_check *c, SPF_request_t *request)
 enum spf_step
 spf_check_run(struct spf_check *c)
 {
-    c->asking = c->forced = c->own_record_seen = false;
+    c->asking = c->forced = c->own_record_seen = c->by_local_part = false;
     c->host_count = c->next_host = c->odd.count = 0;
     c->verdict = (struct spf_verdict){.result = SPF_PERMERROR};
     SPF_server_t *server = SPF_server_new_dns(&c->dns, 0);
@@ -469,6 +471,7 @@ spf_check_run(struct spf_check *c)
     SPF_request_free(request);
     SPF_server_free(server);
     c->verdict.unsure = c->names_unsure;
+    c->verdict.by_local_part = c->by_local_part;
     return c->asking ? SPF_ASK : SPF_DONE;
 }
 

@@ -55,6 +55,7 @@ letter_value(const struct spf_macros *m, char letter, char out[VALUE_MAX])
     const char *text = NULL;
     switch (letter) {
     case 's':
+        m->notes->by_local_part = true;
         snprintf(out, VALUE_MAX, "%s@%s", mail->local, mail->domain);
         return true;
     case 'i':
@@ -64,6 +65,7 @@ letter_value(const struct spf_macros *m, char letter, char out[VALUE_MAX])
         text = name_of_client(m);
         break;
     case 'l':
+        m->notes->by_local_part = true;
         text = mail->local;
         break;
     case 'o':

@@ -386,8 +386,10 @@ spf_record_prepare(struct slice text, const char *at, const struct spf_mail *m, 
     slice_cut_at(&text, ' ');
     while (text.n > 0) {
         struct slice term = slice_cut_at(&text, ' ');
+        bool by_local_part = notes->by_local_part, ended = r.ended;
         if (term.n > 0 && !read_term(&r, term))
             return err_set(err, ERR_BAD, "%s: \"%.*s\" is not valid", at, SLICE_FMT(term));
+        notes->by_local_part &= by_local_part || !ended;
     }
     if (r.redirects > 0 && !r.ended) {
         ok = buf_addf(out, " redirect=%s", r.redirect[0] != '\0' ? r.redirect : SPF_UNUSABLE_NAME);

@@ -70,6 +70,7 @@ struct spf_notes {
     const struct spf_names *names; /* in; NULL: not known */
     struct spf_odd_names *odd;     /* in, out; NULL: terms with such names do not match */
     bool wants_names;              /* out: it uses ptr or %{p}, and they are not known */
+    bool by_local_part;            /* out: a term that can matter uses %{l} or %{s} */
 };
 
 /* Appends the record for libspf2, at most SPF_PREPARED_MAX bytes; `at` is the

@@ -25,7 +25,8 @@ enum {
     RETRY_FIRST_MS = 50, /* a restarted Redis is back in well under a second */
     RETRY_MOST_MS = 1000,
     REFUSED_RETRY_MS = 1000,
-    STICKY_RETRY_MS = 200, /* after an error that passes by itself */
+    SCRIPT_TEXT_USUAL = 1536, /* a commit of one recipient: it does not grow step by step */
+    STICKY_RETRY_MS = 200,    /* after an error that passes by itself */
 };
 
 enum link_state { LINK_DOWN, LINK_CONNECTING, LINK_GREETING, LINK_UP };
@@ -99,11 +100,8 @@ link_arg_str(struct link_cmd *c, const char *s)
 void
 link_arg_int(struct link_cmd *c, int64_t v)
 {
-    struct buf b;
-    buf_init(&b, 32);
-    buf_addf(&b, "%lld", (long long)v);
-    link_arg(c, buf_slice(&b));
-    buf_fini(&b);
+    char text[24];
+    link_arg(c, slice_from(text, (size_t)snprintf(text, sizeof text, "%lld", (long long)v)));
 }
 
 void
@@ -115,6 +113,7 @@ link_cmd_plain(struct link_cmd *c, const char *name)
 void
 link_cmd_script(struct link_cmd *c, enum script_name name, unsigned keys)
 {
+    buf_reserve(&c->text, SCRIPT_TEXT_USUAL);
     c->call = &c->pool->scripts->of[name];
     link_arg_int(c, keys);
 }

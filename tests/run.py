@@ -7,6 +7,7 @@
   -k EXPR       passed to pytest
 """
 import argparse
+import collections
 import concurrent.futures
 import os
 import re
@@ -19,7 +20,17 @@ ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 PYTHON = "/usr/bin/python3"  # Debian's: the test packages are installed for it
 UNIT_TIMEOUT_S = 300
 LONG_TIMEOUT_S = 3600
+CORES = os.cpu_count() or 1
+UNIT_JOBS = 4 * CORES  # most of them wait: for leases, for a Redis, for time limits
+SYSTEM_JOBS = CORES + 3
+WHY_LINES = 5    # of one failure, where all are told again at the end
+TOLD_LINES = 32  # of all failures
+# What tells most in the output of a unit test program.
+TELLING = re.compile("ERROR|LINE  |FAILED  |in vain|SUMMARY:|runtime error|\"event\":\"bug\"|"
+                     "no end after|ended by signal")
 IN_CI = os.environ.get("CI") == "true"
+# Numbers, names of what was skipped, and (name, [why]) of what failed.
+Result = collections.namedtuple("Result", "passed failed skips failures")
 
 
 def step(name, since):
@@ -34,8 +45,7 @@ def build(variant, want_unit, want_system):
         targets.append(f"build/{variant}/stagepost")
         if variant == "release":
             targets.append("build/test/stagepost")
-    jobs = str(os.cpu_count() or 1)
-    subprocess.run(["make", "-s", "-j", jobs, "WERROR=1"] + targets, cwd=ROOT, check=True)
+    subprocess.run(["make", "-s", "-j", str(CORES), "WERROR=1"] + targets, cwd=ROOT, check=True)
 
 
 def unit_variant(source, variant):
@@ -59,34 +69,52 @@ def unit_programs(variant):
     return sorted(found)
 
 
-def run_unit(source, program, long_run):
+def run_program(program, long_run):
+    """(output, exit code) of a unit test program; one that does not end is ended, and failed."""
     env = dict(os.environ, CMOCKA_MESSAGE_OUTPUT="STDOUT", STAGEPOST_TEST_LONG="1" if long_run else "0")
     limit_s = LONG_TIMEOUT_S if long_run else UNIT_TIMEOUT_S
     try:
-        done = subprocess.run([program], cwd=ROOT, env=env, capture_output=True, text=True,
-                              errors="replace", timeout=limit_s)
-        out, code = done.stdout + done.stderr, done.returncode
+        done = subprocess.run([program], cwd=ROOT, env=env, stdout=subprocess.PIPE,
+                              stderr=subprocess.STDOUT, timeout=limit_s)
     except subprocess.TimeoutExpired as e:
-        out, code = f"{e.stdout}\nno end after {limit_s} s", 1
+        return (e.stdout or b"").decode(errors="replace") + f"\nno end after {limit_s} s", 1
+    out = done.stdout.decode(errors="replace")
+    return out + (f"\nended by signal {-done.returncode}" if done.returncode < 0 else ""), done.returncode
+
+
+def run_unit(source, program, long_run):
+    start = time.monotonic()
+    out, code = run_program(program, long_run)
     passed = sum(int(n) for n in re.findall(r"\[  PASSED  \] (\d+) test", out))
     failed = sum(int(n) for n in re.findall(r"\[  FAILED  \] (\d+) test", out))
-    skipped = re.findall(r"\[  SKIPPED \] (\w+)", out)
+    skipped = [f"{source}: {name}" for name in re.findall(r"\[  SKIPPED \] (\w+)", out)]
     if code != 0 and failed == 0:
         failed = 1  # a crash or a sanitizer report
     if code == 0 and passed == 0:
         failed = 1  # a test program without tests
-    return source, passed, failed, skipped, out
+    if failed:
+        print(f"== {source}, {time.monotonic() - start:.0f} s\n{out}", flush=True)
+    return Result(passed, failed, skipped, [(source, why_of(out.splitlines()))] if failed else [])
+
+
+def why_of(lines):
+    """The lines of a failed program's output that tell most: at first what looks like an error."""
+    telling = [line for line in lines if TELLING.search(line)]
+    return (telling or lines)[-WHY_LINES:]
 
 
 def unit(variant, long_run):
-    passed, failed, skips = 0, 0, []
-    with concurrent.futures.ThreadPoolExecutor(os.cpu_count() or 1) as pool:
-        for source, p, f, s, out in pool.map(lambda x: run_unit(*x, long_run), unit_programs(variant)):
-            passed, failed = passed + p, failed + f
-            skips += [f"{source}: {name}" for name in s]
-            if f:
-                print(f"== {source}\n{out}")
-    return passed, failed, skips
+    with concurrent.futures.ThreadPoolExecutor(UNIT_JOBS) as pool:
+        return sum_of(pool.map(lambda x: run_unit(*x, long_run), unit_programs(variant)))
+
+
+def pytest_command(variant, args, report):
+    marks = [] if args.long else ["not long"]
+    marks += ["not release_only"] if variant == "asan" else []
+    command = [PYTHON, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-n", str(SYSTEM_JOBS),
+               f"--junitxml={report}", "tests/system", "tests/fault"]
+    command += ["-m", " and ".join(marks)] if marks else []
+    return command + (["-k", args.k] if args.k else [])
 
 
 def system(variant, args):
@@ -96,22 +124,41 @@ def system(variant, args):
                STAGEPOST_BIN=os.path.join(ROOT, "build", variant, "stagepost"),
                STAGEPOST_TEST_BIN=os.path.join(ROOT, "build", test_build, "stagepost"),
                PYTHONDONTWRITEBYTECODE="1")
-    command = [PYTHON, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-n", "3", "--dist", "loadfile",
-               f"--junitxml={report}", "tests/system", "tests/fault"]
-    command += [] if args.long else ["-m", "not long"]
-    command += ["-k", args.k] if args.k else []
-    code = subprocess.run(command, cwd=ROOT, env=env).returncode
+    code = subprocess.run(pytest_command(variant, args, report), cwd=ROOT, env=env).returncode
     if code not in (0, 1, 5) or not os.path.exists(report):
-        return 0, 1, []
-    passed, failed, skips = 0, 0, []
-    for case in ET.parse(report).getroot().iter("testcase"):
-        if case.find("failure") is not None or case.find("error") is not None:
-            failed += 1
-        elif case.find("skipped") is not None:
-            skips.append(f"{case.get('classname')}.{case.get('name')}")
-        else:
-            passed += 1
-    return passed, failed, skips
+        return Result(0, 1, [], [("pytest", [f"exit code {code}"])])
+    return sum_of(result_of_case(case) for case in ET.parse(report).getroot().iter("testcase"))
+
+
+def result_of_case(case):
+    """Of one test case in pytest's report."""
+    name = f"{case.get('classname')}.{case.get('name')}"
+    wrong = [e for e in case if e.tag in ("failure", "error")]
+    if wrong:
+        lines = (wrong[0].text or "").splitlines()
+        said = [line for line in lines if line.startswith("E  ")]
+        return Result(0, 1, [], [(name, (said or lines[-WHY_LINES:])[:WHY_LINES])])
+    if case.find("skipped") is not None:
+        return Result(0, 0, [name], [])
+    return Result(1, 0, [], [])
+
+
+def sum_of(results):
+    total = Result(0, 0, [], [])
+    for r in results:
+        total = Result(*(a + b for a, b in zip(total, r)))
+    return total
+
+
+def tell_failures(failures):
+    """Once more and briefly, where whoever sees only the end of the output finds them."""
+    lines = []
+    for name, why in failures:
+        lines += [f"failed: {name}"] + [f"    {line.strip()[:150]}" for line in why]
+    for line in lines[:TOLD_LINES]:
+        print(line)
+    if len(lines) > TOLD_LINES:
+        print(f"    and more: {len(failures)} programs or tests failed")
 
 
 def main():
@@ -126,21 +173,24 @@ def main():
     start = time.monotonic()
     build(args.variant, want_unit, want_system)
     step(f"build {args.variant}", start)
-    passed, failed, skips = 0, 0, []
+    results = []
     for wanted, run, name in ((want_unit, lambda: unit(args.variant, args.long), "unit"),
                               (want_system, lambda: system(args.variant, args), "system")):
         if not wanted:
             continue
         start = time.monotonic()
-        p, f, s = run()
-        step(f"{name} tests {args.variant}: {p} passed, {f} failed", start)
-        passed, failed, skips = passed + p, failed + f, skips + s
-    for name in skips:
+        r = run()
+        step(f"{name} tests {args.variant}: {r.passed} passed, {r.failed} failed", start)
+        results.append(r)
+    total = sum_of(results)
+    for name in total.skips:
         print(f"skipped: {name}")
     if IN_CI and args.variant == "release":  # some skip what a sanitizer cannot do
-        failed += len(skips)
-    print(f"{passed} passed, {failed} failed")
-    return 1 if failed or not passed else 0
+        missed = [(name, ["skipped, where nothing may be"]) for name in total.skips]
+        total = sum_of([total, Result(0, len(missed), [], missed)])
+    tell_failures(total.failures)
+    print(f"{total.passed} passed, {total.failed} failed")
+    return 1 if total.failed or not total.passed else 0
 
 
 sys.exit(main())

@@ -4,8 +4,8 @@
  * by SHA-256. A failed and an unknown user cost the same time.
  *
  * An API key is a password too, under any user name that is not another
- * credential's: what it is configured for in many clients has one field for a
- * key and one for a name that they want filled.
+ * credential's of its tenant: what it is configured for in many clients has one
+ * field for a key and one for a name that they want filled.
  */
 #ifndef STAGEPOST_ACCEPT_CREDENTIAL_H
 #define STAGEPOST_ACCEPT_CREDENTIAL_H

@@ -56,6 +56,7 @@ struct credential_check_state {
     enum credential_result result;
     struct list_node node; /* of `hashing`, or of another's `waiters` */
     struct list waiters;   /* for the answer to the same question */
+    bool refused;          /* right, and of no use */
     bool asking, working;  /* the guard is, the pool is */
     bool telling;          /* `soon` is scheduled: the result is settled */
 };
@@ -154,14 +155,19 @@ note_result(const struct credential_check_state *st, enum credential_result resu
         queue_guard_note(st->cs->queue, account, slice_str(st->network), !right);
 }
 
-/* It may have been removed or changed by a reload while the hash was computed. */
+/* It may have been removed or changed by a reload while the hash was computed; and a
+ * right secret may be used neither from everywhere nor for ever. Once refused it is not
+ * asked again: the log says why. */
 static const struct config_credential *
-admitted(const struct credential_check_state *st)
+admitted(struct credential_check_state *st)
 {
-    if (st->proven == NULL || st->credential == NULL)
+    if (st->proven == NULL || st->credential == NULL || st->refused)
         return NULL;
     struct credential_proof proof = credential_proof_of(st->proven);
-    return credential_renew(st->cs, st->credential, &proof, st->has_from ? &st->from : NULL);
+    const struct config_credential *cr =
+        credential_renew(st->cs, st->credential, &proof, st->has_from ? &st->from : NULL);
+    st->refused = cr == NULL;
+    return cr;
 }
 
 /* Tells the owner; the hash may still be running. */
@@ -246,12 +252,13 @@ matches(const struct credential_check_state *st, const char *setting)
     return got != NULL && got[0] != '*' && strlen(got) == n && CRYPTO_memcmp(got, setting, n) == 0;
 }
 
-/* On the pool thread. */
+/* On the pool thread. All of them: a right one that may not be used takes as long as a
+ * wrong one. */
 static void
 hash_run(struct work_op *work)
 {
     struct credential_check_state *st = container_of(work, struct credential_check_state, work);
-    for (unsigned i = 0; i < st->count && st->proven == NULL; i++)
+    for (unsigned i = 0; i < st->count; i++)
         if (matches(st, st->settings[i]) && st->live[i])
             st->proven = st->settings[i];
 }
@@ -338,7 +345,15 @@ keep(struct credential_check_state *st, struct slice user, struct slice password
     st->user = slice_from(name, user.n);
 }
 
-/* A key under the name of another credential is somebody's mistake, and is wrong. */
+/* A key under the name of another credential of its tenant is somebody's mistake, and is
+ * wrong. Names of other tenants are like any name: nobody finds out by a key of his own
+ * which ones there are. */
+static bool
+is_key_under(const struct config_credential *cr, const struct config_credential *named)
+{
+    return named == NULL || named == cr || strcmp(named->tenant, cr->tenant) != 0;
+}
+
 static bool
 is_key(struct credential_check_state *st, struct slice key)
 {
@@ -346,11 +361,28 @@ is_key(struct credential_check_state *st, struct slice key)
     if (key.n < CREDENTIAL_KEY_AS_PASSWORD_MIN)
         return false;
     const struct config_credential *cr = credential_find_key(st->cs, key, &stored);
-    if (cr == NULL || (st->credential != NULL && st->credential != cr))
+    if (cr == NULL || !is_key_under(cr, st->credential))
         return false;
+    const struct config_credential *named = st->credential;
     st->credential = cr;
     st->proven = stored;
-    return true;
+    if (admitted(st) != NULL)
+        return true;
+    st->credential = named;
+    st->proven = NULL;
+    return false;
+}
+
+/* It was right some minutes ago. One that may not be used any more, or not from there, is
+ * hashed again: a quick refusal would tell that it is right. */
+static bool
+is_remembered(struct credential_check_state *st)
+{
+    st->proven = verified_before(st);
+    if (admitted(st) != NULL)
+        return true;
+    st->proven = NULL;
+    return false;
 }
 
 /* Some hashes of short texts: no work for the pool, nothing to remember. */
@@ -375,13 +407,7 @@ begin(struct credential_check_state *st)
     }
     struct slice password = slice_from(st->password, st->password_bytes);
     choose_settings(st, slice_find(password, '\0') < password.n);
-    if (is_key(st, password)) {
-        tell_soon(st, CREDENTIAL_OK);
-        return;
-    }
-    const char *before = verified_before(st);
-    if (before != NULL) {
-        st->proven = before;
+    if (is_key(st, password) || is_remembered(st)) {
         tell_soon(st, CREDENTIAL_OK);
         return;
     }

@@ -5,11 +5,12 @@
 
 #include "relay/cli/check_config.h"
 #include "relay/cli/cli.h"
+#include "relay/cli/pages.h"
 #include "relay/sys/base/bug.h"
 #include "relay/sys/base/limits.h"
 
 enum option_id { O_STATUS = 1, O_TO, O_SINCE, O_UNTIL, O_LIMIT };
-enum { LIMIT_DEFAULT = 100, LIMIT_MOST = 100000, PAGE_MOST = 100 };
+enum { LIMIT_DEFAULT = 100, LIMIT_MOST = 100000 };
 
 static const char USAGE[] =
     "usage: stagepost queue [summary] [DOMAIN]   by domain: how much waits, since when, why\n"
@@ -194,41 +195,19 @@ add_message(struct table *t, const json_t *m)
         table_add(t, cli_text(json_array_get(to, 0), "email"));
 }
 
-/* One page of one status; `next` is where the following one begins, or NULL. */
 static int
-list_page(const struct view *v, const char *status, struct table *t, json_t **next)
+list_status(const struct view *v, const char *status, struct pages *p)
 {
     struct buf path;
-    char limit[32];
-    json_t *answer, *m;
-    size_t i;
-    uint64_t left = v->limit - table_rows(t);
-    snprintf(limit, sizeof limit, "%u", (unsigned)(left < PAGE_MOST ? left : PAGE_MOST));
     buf_init(&path, HTTP_URL_MAX);
     buf_add_str(&path, "/v1/messages");
     cli_path_query(&path, "status", status);
     cli_path_query(&path, "to", v->to);
     cli_path_query(&path, "since", v->since);
     cli_path_query(&path, "until", v->until);
-    cli_path_query(&path, "limit", limit);
-    cli_path_query(&path, "after", json_string_value(*next));
-    int code = call(v, &path, &answer);
-    json_decref(*next);
-    *next = json_incref(json_object_get(answer, "next"));
-    json_array_foreach(json_object_get(answer, "data"), i, m) add_message(t, m);
-    json_decref(answer);
-    return code;
-}
-
-static int
-list_status(const struct view *v, const char *status, struct table *t)
-{
-    json_t *next = NULL;
-    int code;
-    do
-        code = list_page(v, status, t, &next);
-    while (code == EX_OK && json_is_string(next) && table_rows(t) < v->limit);
-    json_decref(next);
+    cli_path_tenant(&path, &v->cli);
+    int code = pages_read(p, buf_slice(&path));
+    buf_fini(&path);
     return code;
 }
 
@@ -237,20 +216,17 @@ list(const struct view *v, const char *domain)
 {
     static const char *const HEADS[] = {"ID", "TENANT", "STATUS", "ACCEPTED", "SIZE", "FROM", "TO"};
     static const char *const WAITING[] = {"queued", "deferred", "held"};
-    struct table t;
+    struct pages p = {
+        .cli = &v->cli, .align = "llllrll", .heads = HEADS, .add = add_message, .left = v->limit};
     int code = EX_OK;
     if (domain != NULL)
         return cli_usage(&v->cli, "%s: ls looks for recipients with --to", domain);
-    table_init(&t, "llllrll", HEADS);
+    pages_begin(&p);
     if (v->status != NULL)
-        code = list_status(v, v->status, &t);
+        code = list_status(v, v->status, &p);
     for (size_t i = 0; v->status == NULL && code == EX_OK && i < ARRAY_LEN(WAITING); i++)
-        if (table_rows(&t) < v->limit)
-            code = list_status(v, WAITING[i], &t);
-    if (code == EX_OK && !v->cli.json)
-        cli_print_table(&t);
-    else
-        table_fini(&t);
+        code = list_status(v, WAITING[i], &p);
+    pages_end(&p);
     return code;
 }
 

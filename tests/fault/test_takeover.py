@@ -1,11 +1,11 @@
 """Two workers: the inbox, and one of them stopped beyond its lease."""
+import http.client
+import json
 import os
 import signal
 
 import support
 from support import wait_until
-
-LEASE_S = 4
 
 
 def owner_of(pid):
@@ -15,10 +15,12 @@ def owner_of(pid):
 
 def leases(g):
     """owner -> number of partitions held"""
-    out, r = {}, g.redis()
+    out, asked = {}, g.redis().pipeline(transaction=False)
     for p in range(256):
-        owner = (r.hget(f"sp:{{{p}}}:lease", "o") or b"").decode()
-        out[owner] = out.get(owner, 0) + 1
+        asked.hget(f"sp:{{{p}}}:lease", "o")
+    for owner in asked.execute():
+        name = (owner or b"").decode()
+        out[name] = out.get(name, 0) + 1
     return out
 
 
@@ -62,9 +64,10 @@ def test_a_worker_stopped_beyond_its_lease(gateway):
     os.kill(stopped, signal.SIGSTOP)
     try:
         # The living worker takes over: everything is delivered without the other.
-        fast = [g_send_patiently(g, f"fast-{i}") for i in range(10)]
+        living = Living(g)
+        fast = [living.send(f"fast-{i}") for i in range(10)]
         for message_id in list(ids.values()) + fast:
-            wait_delivered_patiently(g, message_id)
+            living.wait_delivered(message_id)
     finally:
         os.kill(stopped, signal.SIGCONT)
     wait_until("ready again", lambda: len(g.children("worker")) == 2)
@@ -80,31 +83,41 @@ def test_a_worker_stopped_beyond_its_lease(gateway):
     assert g.metric("stagepost_lease_takeovers_total") > 0
 
 
-def request_patiently(g, ask):
-    """Half of new connections wait at the stopped worker: ask again."""
-    import http.client
+class Living:
+    """Asks a worker that lives. Half of new connections wait at the stopped one: a good one is kept."""
 
-    def once():
+    def __init__(self, g):
+        self.host, self.port = g.ready["http"].rsplit(":", 1)
+        self.connection = None
+
+    def try_to_ask(self, method, path, body, headers):
+        c = self.connection or http.client.HTTPConnection(self.host, int(self.port), timeout=2)
+        self.connection = None
         try:
-            return ask()
+            c.request(method, path, body and json.dumps(body),
+                      {"Authorization": "Bearer dev", "Content-Type": "application/json", **headers})
+            r = c.getresponse()
+            answer = support.Answer(r.status, r.headers, r.read())
+            self.connection = c
+            return answer
         except (OSError, http.client.HTTPException):
+            c.close()
             return None
 
-    return wait_until("an answer", once)
+    def ask(self, method, path, body=None, headers=()):
+        return wait_until("an answer", lambda: self.try_to_ask(method, path, body, dict(headers)))
 
+    def send(self, subject):
+        """Accepted; the id."""
+        def accepted():
+            answer = self.ask("POST", "/v1/messages",
+                              {"from": "shop@example.com", "to": "anna@customer.example", "subject": subject,
+                               "text": "x"}, {"Idempotency-Key": subject})
+            return answer.json["id"] if answer.status == 202 else None
+        return wait_until(f"{subject} is accepted", accepted)
 
-def g_send_patiently(g, subject):
-    def ask():
-        answer = g.http("POST", "/v1/messages",
-                        {"from": "shop@example.com", "to": "anna@customer.example",
-                         "subject": subject, "text": "x"},
-                        headers={"Idempotency-Key": subject}, timeout=2)
-        return answer.json["id"] if answer.status == 202 else None
-    return request_patiently(g, ask)
-
-
-def wait_delivered_patiently(g, message_id):
-    def ask():
-        answer = g.http("GET", f"/v1/messages/{message_id}", timeout=2)
-        return answer.json["status"] == "delivered"
-    wait_until(f"{message_id} is delivered", lambda: request_patiently(g, ask))
+    def wait_delivered(self, message_id):
+        def delivered():
+            answer = self.ask("GET", f"/v1/messages/{message_id}")
+            return answer.status == 200 and answer.json["status"] == "delivered"
+        wait_until(f"{message_id} is delivered", delivered)

@@ -147,6 +147,12 @@ def test_queue_ls_reads_all_pages(gw):
     listed = {r[0] for r in rows(cli(gw, "queue", "ls", "--limit", "1000").stdout)}
     assert ids <= listed
     assert len(rows(cli(gw, "queue", "ls", "--limit", "7").stdout)) == 8
+    answer = json.loads(cli(gw, "queue", "ls", "--limit", "1000", "--json").stdout)
+    assert ids <= {m["id"] for m in answer["data"]} and answer["has_more"] is False
+    some = json.loads(cli(gw, "queue", "ls", "--status", "deferred", "--limit", "101", "--json").stdout)
+    assert len(some["data"]) == 101 and some["has_more"] is True
+    refused = cli(gw, "queue", "ls", "--since", "yesterday", "--json")
+    assert refused.returncode == 65 and json.loads(refused.stdout)["status"] == 422
     for id_ in ids:
         cli(gw, "msg", id_, "cancel")
 
@@ -161,6 +167,10 @@ def test_suppress(gw):
             ("odd+tag@s.example", "dev2", "complaint")} <= listed
     only = cli(gw, "suppress", "ls", "--tenant", "dev2").stdout
     assert b"odd+tag@s.example" in only and b"gone@s.example" not in only
+    answer = json.loads(cli(gw, "suppress", "ls", "--tenant", "dev2", "--json").stdout)
+    assert [s["email"] for s in answer["data"]] == ["odd+tag@s.example"]
+    none = cli(gw, "suppress", "ls", "--tenant", "nobody", "--json").stdout
+    assert json.loads(none) == {"data": [], "has_more": False}
     id_ = gw.accepted(to="gone@s.example")
     assert gw.message(id_)["status"] == "suppressed"
     assert cli(gw, "suppress", "rm", "gone@s.example", "--tenant", "dev").returncode == 0
@@ -259,6 +269,19 @@ def test_sendmail_with_t(gw):
         len(c["to"]) for c in gw.captures() if c["subject"] == "from header") == 3)
     assert b"c@t.example" not in raw.split(b"\r\n\r\n")[0].replace(b"for <c@t.example>", b"")
     assert raw.endswith(b"\r\nHello\r\n")
+
+
+def test_sendmail_with_control_fields(gw):
+    """API-15: applied as at the other doors, and a message's own key holds over calls."""
+    text = (b"From: shop@example.com\nTo: a@t.example\nSubject: tagged\nX-Stagepost-Tag: cron\n"
+            b"X-Stagepost-Idempotency-Key: nightly\n\nx\n")
+    before = gw.metric("stagepost_idempotent_replays_total")
+    assert sendmail(gw, "-t", input=text).returncode == sendmail(gw, "-t", input=text).returncode == 0
+    assert gw.metric("stagepost_idempotent_replays_total") == before + 1
+    capture, raw = delivered_with(gw, "tagged")
+    assert gw.message(capture["message"])["tags"] == ["cron"] and b"X-Stagepost" not in raw
+    refused = sendmail(gw, "-t", input=text.replace(b"-Tag", b"-Tga"))
+    assert refused.returncode == 65 and b"X-Stagepost-Tga" in refused.stderr
 
 
 def test_sendmail_exit_codes(gw, tmp_path):

@@ -11,6 +11,7 @@ from support import LIMIT_S, ROOT, temporary_state
 from test_package import in_a_copy, package  # noqa: F401 (a fixture)
 from test_serve import Served
 
+pytestmark = pytest.mark.release_only(reason="what runs is the package's release build")
 DOCKERFILE = os.path.join(ROOT, "relay/dist/Dockerfile")
 
 

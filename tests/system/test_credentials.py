@@ -137,6 +137,7 @@ def test_a_rate_is_shared_by_both_doors_and_all_workers(gate):
     for _ in range(4):  # whichever worker answers
         answer = gate.send(key="r" * 32)
         assert answer.status == 429 and answer.json["code"] == "rate_limited"
+        assert answer.json["type"].endswith("#quota-exceeded") and answer.json["violated-policies"] == ["rate"]
         assert 0 < int(answer.headers["Retry-After"]) <= 1200
         assert answer.headers["RateLimit"].startswith('"rate";r=0;t=')
 

@@ -264,7 +264,8 @@ def test_after_the_dot(world, final, status, uncertain):
         assert r["uncertain"] == (r["status"] == "deferred")
         return
     assert case.expect(a=status)["a"]["uncertain"] == uncertain
-    assert (world.gw.metric("stagepost_uncertain_attempts_total") > before) == uncertain
+    if uncertain:  # otherwise a later attempt of another case's mail may be counted meanwhile
+        assert world.gw.metric("stagepost_uncertain_attempts_total") > before
 
 
 # ---- MXR-11: STARTTLS -------------------------------------------------------------------

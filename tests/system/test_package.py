@@ -9,6 +9,7 @@ from support import LIMIT_S, ROOT, temporary_state
 from test_install import make
 from test_serve import Served
 
+pytestmark = pytest.mark.release_only(reason="a package is made of the release build")
 if not os.path.exists(os.path.join(ROOT, "build/release/stagepost")):
     pytest.skip("no release build here", allow_module_level=True)
 

@@ -4,7 +4,7 @@ import resource
 
 import pytest
 from raw_smtp import Raw
-from support import auth_plain, queued_id
+from support import auth_plain, queued_id, wait_until
 from test_bdat import rss_kb
 from test_front_door import ACCEPTED
 
@@ -66,6 +66,35 @@ def refused_or_served(g):
     if s is not None:
         s.close()
     return s is None
+
+
+def fill_envelope(s):
+    """As much as an envelope can hold; True while there was room for all of it."""
+    if s.command(b"MAIL FROM:<shop@example.com>")[0] == 452:
+        return False
+    s.say(b"".join(b"RCPT TO:<%s%d@%s.example> ORCPT=rfc822;%s\r\n" % (b"r" * 50, n, b"d" * 60, b"x" * 470)
+                   for n in range(1000)))
+    said = s.buffer
+    while said.count(b"\n") < 1000:
+        said += s.sock.recv(65536)
+    assert said.count(b"250 2.1.5 ") + said.count(b"452 4.3.1 ") == 1000
+    return b"452" not in said
+
+
+@pytest.mark.long
+def test_envelopes_are_counted_with_texts(gateway):
+    """1000 recipients with all they may say are 700 KB: envelopes alone cannot take more than messages may."""
+    g = gateway()
+    (worker,) = g.children("worker")
+    sessions = [Client(g, implicit=True).login()]
+    while fill_envelope(sessions[-1]):
+        assert len(sessions) < 1000, "no envelope is ever refused"
+        sessions.append(Client(g, implicit=True).login())
+    print(f"\n{len(sessions)} envelopes, at most {most_kb(worker) >> 10} MB")
+    assert most_kb(worker) < PROGRAM_KB + MESSAGES_KB + len(sessions) * SESSION_KB
+    for s in sessions:
+        s.close()
+    wait_until("there is room again", lambda: g.send().status == 202)
 
 
 @pytest.mark.long

@@ -29,13 +29,14 @@ believed_name(enum believed b)
 
 /* --- the parts --- */
 
-/* A record with ptr or %{p} may say something else to others. */
+/* A record with ptr or %{p} may say something else to others, one with %{l} or %{s} of others:
+ * it is asked about postmaster. */
 static enum part
 spf_of(const struct spf_verdict *v)
 {
     if (v->result == SPF_PASS)
         return PART_GOOD;
-    return v->result == SPF_TEMPERROR || v->unsure ? PART_UNKNOWN : PART_BAD;
+    return v->result == SPF_TEMPERROR || v->unsure || v->by_local_part ? PART_UNKNOWN : PART_BAD;
 }
 
 static void

@@ -111,9 +111,8 @@ on_reap(struct deferred *d)
     metrics_set(GAUGE_CONNECTIONS_SMTP, --s->server->session_count);
     timer_cancel(&s->timer);
     auth_forget(s);
-    message_forget(s);
+    session_reset_transaction(s);
     session_set_credential(s, NULL);
-    arena_fini(&s->transaction.arena);
     buf_fini(&s->late);
     free(s);
 }

@@ -32,7 +32,7 @@ struct smtp_server {
     struct list sessions; /* struct smtp_session.node */
     unsigned session_count;
     uint64_t next_number;
-    size_t data_bytes; /* held by messages that are not complete */
+    size_t transaction_bytes; /* held by envelopes, and messages that are not complete */
     bool draining;
     struct timer grace;
 };
@@ -81,7 +81,7 @@ struct smtp_auth {
 struct smtp_message {
     struct dot_decoder decoder;
     struct buf text;
-    size_t counted_bytes; /* of text, in the server's data_bytes */
+    size_t counted_bytes; /* of text and transaction, in the server's transaction_bytes */
     bool no_room;
     struct blob *blob;
     struct submit_op submit;
@@ -188,6 +188,8 @@ void auth_forget(struct smtp_session *s);
 /* message.c: the message of a transaction, whichever command it comes with. */
 void message_begin(struct smtp_session *s);
 void message_forget(struct smtp_session *s);
+/* After the envelope grew: its memory is one with that of texts. */
+void message_count_memory(struct smtp_session *s);
 /* After text was added: counts its memory, and stops storing when all messages
  * together take what they may. */
 void message_note_memory(struct smtp_session *s);

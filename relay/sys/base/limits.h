@@ -33,7 +33,7 @@ enum {
 
     /* The door */
     SUBMIT_ARENA_MAX = 4 << 20,             /* API_RECIPIENTS_MAX recipients with their options */
-    ACCEPT_BYTES_IN_MEMORY_MAX = 512 << 20, /* of messages, per worker; then 452 and 503 */
+    ACCEPT_BYTES_IN_MEMORY_MAX = 512 << 20, /* of messages and envelopes, per worker; then 452 */
 
     /* Configuration file */
     CONFIG_FILE_BYTES_MAX = 4 << 20, /* thousands of credentials at 300 bytes each */
@@ -262,8 +262,6 @@ enum {
     QUEUE_LIST_EXAMINED_MAX = 1000,   /* messages read for one answer, however few of them fit */
     QUEUE_LIST_PAGE = 8,              /* ids of one partition read at once */
     QUEUE_LIST_PAGES_MAX = 2048,      /* such pages read for one answer */
-    QUEUE_LIST_ARENA_MAX =
-        24 << 20, /* what one answer may hold: six messages of the largest size */
 
     /* Allowances */
     QUEUE_REGISTRY_VALUE_MAX = 64 << 10, /* one record of an operator: 1000 senders */

@@ -94,6 +94,9 @@ test_record_flags(void **state)
     assert_true(r.without_p);
     assert_true(dmarc_record_parse(SLICE("v=DMARC1; p=x; rua=mailto:a@b.c"), &r));
     assert_true(r.bad_policy);
+    assert_null(dmarc_record_fault(SLICE("v=DMARC1; p=x")));
+    assert_non_null(strstr(dmarc_record_fault(SLICE("v=DMARC1; p=none; p=none")), "twice"));
+    assert_non_null(strstr(dmarc_record_fault(SLICE("v=DMARC1 p=none")), "must begin"));
     assert_true(dmarc_record_claimed(SLICE("v=dmarc1 p=none")));
     assert_false(dmarc_record_claimed(SLICE("v=spf1")));
 }

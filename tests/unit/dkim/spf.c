@@ -269,6 +269,28 @@ test_names_that_are_no_host_names(void **state)
     }
 }
 
+/* A verdict over postmaster is said to be one. */
+static void
+test_records_that_ask_for_the_local_part(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *zone;
+        bool by_local_part;
+    } rows[] = {
+        {"d.test TXT v=spf1 exists:%{l}.test -all", true},
+        {"d.test TXT v=spf1 exists:%{S2r}.test -all", true},
+        {"d.test TXT v=spf1 redirect=%{l}.test", true},
+        {"d.test TXT v=spf1 include:i.test -all\ni.test TXT v=spf1 exists:%{l}.test", true},
+        {"d.test TXT v=spf1 a exists:%{i}.%{d}.%{o}.%{h}.test -all", false},
+        {"d.test TXT v=spf1 -all exists:%{l}.test", false},
+        {"d.test TXT v=spf1 -all exp=%{l}.test other=%{l}", false},
+    };
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++)
+        if (check(rows[i].zone, ME, "", "d.test").by_local_part != rows[i].by_local_part)
+            fail_msg("row %zu", i);
+}
+
 /* More of them than there is room for do not match; nothing grows. */
 static void
 test_many_odd_names(void **state)
@@ -463,6 +485,7 @@ main(void)
         cmocka_unit_test(test_known_deviations),
         cmocka_unit_test(test_names_that_are_no_host_names),
         cmocka_unit_test(test_many_odd_names),
+        cmocka_unit_test(test_records_that_ask_for_the_local_part),
         cmocka_unit_test(test_crash_inputs),
         cmocka_unit_test(test_growing_names),
         cmocka_unit_test(test_many_addresses),

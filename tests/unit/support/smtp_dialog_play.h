@@ -125,12 +125,6 @@ submit_start(struct submit_op *op, struct submit_door *d)
     timer_start(&f->timer, world.dialog->door_delay_ms);
 }
 
-void
-submit_cancel(struct submit_op *op)
-{
-    (void)op;
-}
-
 /* The right password is "dev"; the user "busy" finds no room. */
 struct fake_check {
     struct timer timer;
@@ -542,8 +536,8 @@ set_memory(unsigned wanted)
     if (wanted == now)
         return;
     size_t more_than_all = (size_t)ACCEPT_BYTES_IN_MEMORY_MAX + 1;
-    world.server->data_bytes += wanted ? more_than_all : 0;
-    world.server->data_bytes -= wanted ? 0 : more_than_all;
+    world.server->transaction_bytes += wanted ? more_than_all : 0;
+    world.server->transaction_bytes -= wanted ? 0 : more_than_all;
     atomic_store(&world.memory_now, wanted);
 }
 
@@ -624,7 +618,7 @@ dialog_play(struct dialog *d)
     else
         free(second);
     set_memory(0);
-    assert_int_equal(world.server->data_bytes, 0);
+    assert_int_equal(world.server->transaction_bytes, 0);
     smtp_server_free(world.server);
     d->longest_turn_us = loop_take_worst_turn_us(world.loop);
     loop_free(world.loop);

@@ -12,6 +12,7 @@
 #include <crypt.h>
 #include <openssl/sha.h>
 
+#include "relay/accept/api_key.h"
 #include "relay/sys/base/bug.h"
 #include "relay/sys/base/clock.h"
 #include "relay/sys/base/limits.h"
@@ -458,7 +459,7 @@ two_secrets_are_live(void **state)
     fixture_fini(&f);
 }
 
-/* An API key is a password under any name but another credential's. */
+/* An API key is a password under any name but another credential's of its tenant. */
 static void
 a_key_is_a_password(void **state)
 {
@@ -472,13 +473,15 @@ a_key_is_a_password(void **state)
     for (unsigned i = 0; i < 32; i++)
         snprintf(hex + 2 * i, 3, "%02x", digest[i]);
     f.rows[2].key_sha256 = hex;
+    f.rows[1].tenant = "other";
     static const struct {
         struct slice user;
         enum credential_result want;
     } rows[] = {{SLICE("keyonly"), CREDENTIAL_OK},
                 {SLICE("apikey"), CREDENTIAL_OK},
                 {SLICE("someone@example.org"), CREDENTIAL_OK},
-                {SLICE("a"), CREDENTIAL_WRONG}};
+                {SLICE("a"), CREDENTIAL_WRONG},
+                {SLICE("b"), CREDENTIAL_OK}};
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
         assert_int_equal(check(&f, rows[i].user, slice_str(KEY)), rows[i].want);
         if (rows[i].want == CREDENTIAL_OK)
@@ -528,6 +531,34 @@ network_and_expiry_count(void **state)
     fixture_fini(&f);
 }
 
+/* And takes as long: neither memory nor a key answers sooner, or the time would say that
+ * it is right (AUT-02). */
+static void
+what_may_not_be_used_costs_a_hash(void **state)
+{
+    static const char KEY[] = "a key of thirty-two random bytes";
+    static const char *nets[] = {"192.0.2.0/24"};
+    char hex[API_KEY_DIGEST_HEX + 1] = "";
+    struct fixture f;
+    (void)state;
+    fixture_init(&f);
+    api_key_digest(slice_str(KEY), hex);
+    f.rows[0].other_key_sha256 = hex;
+    f.rows[0].other_password_hash = f.hash_b;
+    assert_int_equal(check(&f, SLICE("a"), SLICE("right")), CREDENTIAL_OK);
+    assert_int_equal(check(&f, SLICE("a"), slice_str(KEY)), CREDENTIAL_OK);
+    f.rows[0].networks = nets; /* and nobody knows from where these come */
+    f.rows[0].network_count = 1;
+    for (unsigned i = 0; i < 2; i++) {
+        assert_int_equal(hashes_of(&f, SLICE("a"), "right"), 2);
+        assert_int_equal(hashes_of(&f, SLICE("a"), KEY), 2);
+        assert_int_equal(hashes_of(&f, SLICE("a"), "wrong"), 2);
+    }
+    f.rows[0].network_count = 0;
+    assert_int_equal(check(&f, SLICE("a"), SLICE("right")), CREDENTIAL_OK);
+    fixture_fini(&f);
+}
+
 /* A reload takes the credential away while its hash is computed. */
 static void
 removed_during_the_check(void **state)
@@ -558,6 +589,7 @@ main(void)
         cmocka_unit_test(keys_are_found_by_digest),
         cmocka_unit_test(two_secrets_are_live),
         cmocka_unit_test(a_key_is_a_password),
+        cmocka_unit_test(what_may_not_be_used_costs_a_hash),
         cmocka_unit_test(network_and_expiry_count),
         cmocka_unit_test(renewed_or_gone),
         cmocka_unit_test(removed_during_the_check),
