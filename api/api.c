@@ -5,6 +5,7 @@
 #include "api/http/query.h"
 #include "api/message.h"
 #include "api/routes/routes.h"
+#include "api/view.h"
 #include "relay/accept/api_key.h"
 #include "relay/accept/credential_registry.h"
 #include "relay/sys/base/bug.h"
@@ -27,6 +28,22 @@ credential_of_key(const struct http_request *r)
     const struct api *a = r->app;
     struct slice key;
     return bearer_key(r, &key) ? credential_by_key(a->parts.credentials, key, &r->peer) : NULL;
+}
+
+/* The same, for all that is no sending (there the door refuses, and counts it): a
+ * frozen key neither sees nor changes anything. NULL: answered. */
+static const struct config_credential *
+credential_in_force(struct http_request *r)
+{
+    const struct api *a = r->app;
+    const struct config_credential *cr = credential_of_key(r);
+    if (cr == NULL)
+        api_say_no_credential(r);
+    else if (credential_is_frozen(a->parts.credentials, slice_str(cr->user)))
+        problem_say(r, 403, "credential_frozen", "the credential is frozen");
+    else
+        return cr;
+    return NULL;
 }
 
 /* Whether an operator asks; the admin key makes one. */
@@ -70,11 +87,21 @@ api_credential(struct http_request *r)
     return cr;
 }
 
+/* Before the registry was read once, an unknown key may be a good one, and a known
+ * one may be frozen. */
+static bool
+are_credentials_known(const struct http_request *r)
+{
+    return credentials_are_known(((const struct api *)r->app)->parts.credentials);
+}
+
 void
 api_say_no_credential(struct http_request *r)
 {
     struct slice user;
-    if (!r->admin)
+    if (!are_credentials_known(r))
+        view_refuse(r, &(struct err){.code = ERR_AWAY});
+    else if (!r->admin)
         problem_say(r, 401, "unauthorized", "a known key is needed: Authorization: Bearer KEY");
     else if (!head_find(&r->head, SLICE("x-stagepost-credential"), &user))
         problem_say(r, 422, "credential_needed",
@@ -104,9 +131,11 @@ api_scope_tenant(struct http_request *r, struct slice *tenant)
 {
     if (r->admin)
         return tenant_asked_for(r, tenant);
-    const struct config_credential *credential = credential_of_key(r);
+    const struct config_credential *credential = credential_in_force(r);
+    if (credential == NULL)
+        return false;
     /* An empty name would mean everybody. */
-    if (credential != NULL && credential->tenant[0] != '\0' &&
+    if (credential->tenant[0] != '\0' &&
         arena_copy(&r->arena, slice_str(credential->tenant), tenant))
         return true;
     api_say_no_credential(r);
@@ -116,10 +145,7 @@ api_scope_tenant(struct http_request *r, struct slice *tenant)
 bool
 api_admit_key(struct http_request *r)
 {
-    if (is_operator(r) || credential_of_key(r) != NULL)
-        return true;
-    api_say_no_credential(r);
-    return false;
+    return is_operator(r) || credential_in_force(r) != NULL;
 }
 
 bool
@@ -137,7 +163,7 @@ bool
 api_admit_sender(struct http_request *r)
 {
     is_operator(r);
-    if (api_credential(r) != NULL)
+    if (are_credentials_known(r) && api_credential(r) != NULL)
         return true;
     api_say_no_credential(r);
     return false;

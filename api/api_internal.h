@@ -29,10 +29,11 @@ void api_say_no_credential(struct http_request *r);
 
 /* Whose messages the request is about, in the request's arena; empty: everybody's,
  * which only an operator gets who does not say ?tenant=. False: it has answered
- * 401, or 400 for a query that cannot be read. */
+ * 401, 403 for a frozen key, or 400 for a query that cannot be read. */
 bool api_scope_tenant(struct http_request *r, struct slice *tenant);
 
-/* For http_route.admit, who may call: an operator or a known key; else 401. */
+/* For http_route.admit, who may call: an operator or a known key; else 401, with a
+ * frozen one 403. */
 bool api_admit_key(struct http_request *r);
 /* An operator; 401 without a known key, 403 with one. */
 bool api_admit_operator(struct http_request *r);

@@ -11,6 +11,7 @@
 
 #include "api/problem.h"
 #include "relay/accept/submit.h"
+#include "relay/accept/wishes.h"
 #include "relay/sys/base/arena.h"
 #include "relay/sys/base/buf.h"
 #include "relay/sys/base/limits.h"
@@ -18,7 +19,7 @@
 
 struct draft_mailbox {
     struct slice name;    /* display name, UTF-8; empty: none */
-    struct slice address; /* canonical, ASCII, NUL-terminated */
+    struct slice address; /* canonical; ASCII, or UTF-8 in the local part */
     struct slice domain;  /* of it */
 };
 
@@ -56,16 +57,12 @@ struct draft {
         struct slice url, mailto; /* mailto without its scheme; empty: none */
         bool https, one_click;
     } unsubscribe;
-    int64_t now_unix_ms;     /* in */
-    int64_t send_at_unix_ms; /* 0: now */
-    int64_t expires_unix_ms; /* 0: as configured */
-    unsigned ttl_s;
-    enum submit_class klass;
-    struct slice tags, metadata; /* JSON, as they are kept; empty: none */
+    struct wishes wishes; /* now_unix_ms: in */
     /* To, Cc and Bcc, each address once. */
     struct submit_recipient *recipients;
     unsigned recipient_count;
-    bool no_room; /* the arena is used up */
+    bool smtputf8; /* one of the addresses is not ASCII */
+    bool no_room;  /* the arena is used up */
 };
 
 /* Appends an error with a pointer made from the format; returns false. */

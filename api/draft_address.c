@@ -7,8 +7,8 @@
 #include "relay/sys/base/limits.h"
 #include "relay/wire/text.h"
 
-/* Only ASCII goes on: what is built here must pass through servers without
- * SMTPUTF8 (RFC 6531). */
+/* One address beyond ASCII, wherever it stands, makes it a message that only
+ * servers with SMTPUTF8 take (RFC 6531). Its domain never does: it is in A-labels. */
 static bool
 read_email(struct draft *d, struct slice text, const char *pointer, struct draft_mailbox *out)
 {
@@ -16,10 +16,7 @@ read_email(struct draft *d, struct slice text, const char *pointer, struct draft
     const char *why;
     if (!mailbox_read(text, d->arena, &m, &why))
         return draft_fail(d, "invalid_address", why, "%s", pointer);
-    if (!text_is_ascii(m.address))
-        return draft_fail(d, "needs_smtputf8",
-                          "a local part beyond ASCII is accepted by /v1/messages/raw only", "%s",
-                          pointer);
+    d->smtputf8 = d->smtputf8 || !text_is_ascii(m.address);
     out->address = m.address;
     out->domain = m.domain;
     return true;

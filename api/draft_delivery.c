@@ -2,177 +2,110 @@
  * What the gateway does with a message besides its content: when it is sent
  * ("send_at"), until when ("expires_at" or "ttl"), as what ("class"), and under
  * which words its sender finds it again ("tags", "metadata"), which stand in no
- * header field.
+ * header field. The rules are those of relay/accept/wishes.h.
  */
-#include <string.h>
+#include <stdio.h>
 
 #include "api/draft.h"
 #include "api/json/reader.h"
-#include "api/json/writer.h"
-#include "api/parameters.h"
-#include "relay/sys/base/limits.h"
+#include "relay/wire/date.h"
+
+/* False, and noted, when it is a fault. */
+static bool
+judge(struct draft *d, enum wish_fault f, const char *pointer)
+{
+    if (f == WISH_BUDGET)
+        d->no_room = true;
+    else if (f != WISH_FINE)
+        draft_fail(d, wish_fault_code(f), wish_fault_text(f), "%s", pointer);
+    return f == WISH_FINE;
+}
 
 static bool
 read_time(struct draft *d, json_t *v, const char *pointer, int64_t *out)
 {
     if (!json_is_string(v))
         return draft_fail(d, "wrong_type", "must be a string", "%s", pointer);
-    if (!time_parse(reader_string(v), out))
-        return draft_fail(d, "invalid_time", "must be a time as 2026-11-23T08:15:30Z", "%s",
-                          pointer);
-    return true;
+    return judge(d, date_parse_rfc3339(reader_string(v), out) ? WISH_FINE : WISH_TIME, pointer);
 }
 
-/* A time that has passed means now. */
 bool
 draft_read_send_at(struct draft *d, json_t *v)
 {
-    static const int64_t MOST_MS = API_SEND_AT_DAYS_MAX * INT64_C(86400000);
-    if (!read_time(d, v, "/send_at", &d->send_at_unix_ms))
-        return false;
-    if (d->send_at_unix_ms > d->now_unix_ms + MOST_MS)
-        return draft_fail(d, "too_far", "more than 30 days from now", "/send_at");
-    if (d->send_at_unix_ms <= d->now_unix_ms)
-        d->send_at_unix_ms = 0;
-    return true;
+    int64_t at = 0; /* for the analyser: read_time() has set it */
+    return read_time(d, v, "/send_at", &at) && judge(d, wishes_send_at(&d->wishes, at), "/send_at");
 }
 
 bool
 draft_read_expires_at(struct draft *d, json_t *v)
 {
-    return read_time(d, v, "/expires_at", &d->expires_unix_ms);
+    return read_time(d, v, "/expires_at", &d->wishes.expires_unix_ms);
 }
 
 bool
 draft_read_ttl(struct draft *d, json_t *v)
 {
     json_int_t s = json_is_integer(v) ? json_integer_value(v) : 0;
-    if (s < 1 || s > API_TTL_S_MAX)
-        return draft_fail(d, "invalid_ttl", "must be a number of seconds, 1 to 2592000", "/ttl");
-    d->ttl_s = (unsigned)s;
-    return true;
+    return judge(d, wishes_ttl(&d->wishes, s > 0 ? (uint64_t)s : 0), "/ttl");
 }
 
 bool
 draft_check_times(struct draft *d)
 {
-    int64_t from = d->send_at_unix_ms > 0 ? d->send_at_unix_ms : d->now_unix_ms;
-    if (d->ttl_s > 0 && d->expires_unix_ms > 0)
-        return draft_fail(d, "one_of", "either expires_at or ttl", "/ttl");
-    if (d->ttl_s > 0)
-        d->expires_unix_ms = from + (int64_t)d->ttl_s * 1000;
-    else if (d->expires_unix_ms > 0 && d->expires_unix_ms <= from)
-        return draft_fail(d, "too_early", "it would expire before it is sent", "/expires_at");
-    return true;
+    enum wish_fault f = wishes_close_times(&d->wishes);
+    return judge(d, f, f == WISH_TTL_AND_TIME ? "/ttl" : "/expires_at");
 }
 
 bool
 draft_read_class(struct draft *d, json_t *v)
 {
-    const char *name = json_is_string(v) ? json_string_value(v) : "";
-    if (strcmp(name, "bulk") == 0)
-        d->klass = SUBMIT_CLASS_BULK;
-    else if (strcmp(name, "transactional") == 0)
-        d->klass = SUBMIT_CLASS_TRANSACTIONAL;
-    else
-        return draft_fail(d, "unknown_class", "must be transactional or bulk", "/class");
-    return true;
+    struct slice name = json_is_string(v) ? reader_string(v) : SLICE_NONE;
+    return judge(d, wishes_class(&d->wishes, name), "/class");
 }
 
 /* ---- labels --------------------------------------------------------------- */
 
-static bool
-keep(struct draft *d, struct buf *json, const char *pointer, struct slice *out)
-{
-    if (json->overflowed)
-        return draft_fail(d, "too_long", "more text than is kept with a message", "%s", pointer);
-    if (!arena_copy(d->arena, buf_slice(json), out))
-        return d->no_room = true, false;
-    return true;
-}
-
-static bool
-write_tags(struct draft *d, json_t *v, struct writer *w)
+bool
+draft_read_tags(struct draft *d, json_t *v)
 {
     size_t i;
     json_t *tag;
     bool ok = true;
+    if (!json_is_array(v))
+        return draft_fail(d, "wrong_type", "must be a list", "/tags");
+    if (json_array_size(v) > WISH_TAGS_MAX)
+        return judge(d, WISH_TOO_MANY, "/tags");
     json_array_foreach(v, i, tag)
     {
         char at[DRAFT_POINTER_MAX];
         snprintf(at, sizeof at, "/tags/%zu", i);
-        struct slice text = json_is_string(tag) ? reader_string(tag) : SLICE_NONE;
-        if (text.n == 0)
+        if (!json_is_string(tag))
             ok = draft_fail(d, "wrong_type", "must be a string, and not empty", "%s", at);
-        else if (!draft_check_line(d, text, API_TAG_MAX, at))
-            ok = false;
         else
-            writer_string(w, NULL, text);
+            ok = judge(d, wishes_tag(&d->wishes, reader_string(tag)), at) && ok;
     }
-    return ok;
-}
-
-bool
-draft_read_tags(struct draft *d, json_t *v)
-{
-    struct buf json;
-    struct writer w;
-    if (!json_is_array(v))
-        return draft_fail(d, "wrong_type", "must be a list", "/tags");
-    if (json_array_size(v) > API_TAGS_MAX)
-        return draft_fail(d, "too_many", "too many tags", "/tags");
-    if (json_array_size(v) == 0)
-        return true;
-    buf_init(&json, API_LABELS_MAX);
-    writer_init(&w, &json);
-    writer_open(&w, NULL, '[');
-    bool ok = write_tags(d, v, &w);
-    writer_close(&w, ']');
-    ok = ok && keep(d, &json, "/tags", &d->tags);
-    buf_fini(&json);
-    return ok;
-}
-
-static bool
-write_metadata(struct draft *d, json_t *v, struct writer *w)
-{
-    const char *key;
-    json_t *value;
-    bool ok = true;
-    json_object_foreach(v, key, value)
-    {
-        char at[DRAFT_POINTER_MAX];
-        draft_pointer(at, "/metadata", key);
-        if (key[0] == '\0')
-            ok = draft_fail(d, "required", "a name is empty", "%s", at);
-        else if (!json_is_string(value))
-            ok = draft_fail(d, "wrong_type", "must be a string", "%s", at);
-        else if (!draft_check_line(d, slice_str(key), API_TAG_MAX, at) ||
-                 !draft_check_line(d, reader_string(value), API_METADATA_VALUE_MAX, at))
-            ok = false;
-        else
-            writer_string(w, key, reader_string(value));
-    }
-    return ok;
+    return ok && judge(d, wishes_close_tags(&d->wishes, d->arena), "/tags");
 }
 
 bool
 draft_read_metadata(struct draft *d, json_t *v)
 {
-    struct buf json;
-    struct writer w;
+    const char *key;
+    json_t *value;
+    bool ok = true;
     if (!json_is_object(v))
         return draft_fail(d, "wrong_type", "must be an object", "/metadata");
-    if (json_object_size(v) > API_METADATA_MAX)
-        return draft_fail(d, "too_many", "too many entries", "/metadata");
-    if (json_object_size(v) == 0)
-        return true;
-    buf_init(&json, API_LABELS_MAX);
-    writer_init(&w, &json);
-    writer_open(&w, NULL, '{');
-    bool ok = write_metadata(d, v, &w);
-    writer_close(&w, '}');
-    ok = ok && keep(d, &json, "/metadata", &d->metadata);
-    buf_fini(&json);
-    return ok;
+    if (json_object_size(v) > WISH_METADATA_MAX)
+        return judge(d, WISH_TOO_MANY, "/metadata");
+    json_object_foreach(v, key, value)
+    {
+        char at[DRAFT_POINTER_MAX];
+        draft_pointer(at, "/metadata", key);
+        if (!json_is_string(value))
+            ok = draft_fail(d, "wrong_type", "must be a string", "%s", at);
+        else
+            ok = judge(d, wishes_metadata(&d->wishes, slice_str(key), reader_string(value)), at) &&
+                 ok;
+    }
+    return ok && judge(d, wishes_close_metadata(&d->wishes, d->arena), "/metadata");
 }

@@ -5,6 +5,7 @@
  */
 #include "api/draft.h"
 #include "api/json/reader.h"
+#include "relay/accept/control.h"
 #include "relay/sys/base/bug.h"
 #include "relay/sys/base/limits.h"
 
@@ -27,17 +28,18 @@ static const char *const DENIED[] = {
     "domainkey-signature",
     "authentication-results",
     "mime-version",
-    "resend-idempotency-key",
     "idempotency-key",
     "arc-",
     "content-",
     "resent-",
-    "x-stagepost-",
 };
 
+/* Control fields too: they have members. */
 static bool
 is_denied(struct slice name)
 {
+    if (control_is_one(name))
+        return true;
     for (size_t i = 0; i < ARRAY_LEN(DENIED); i++) {
         struct slice row = slice_str(DENIED[i]);
         if (row.p[row.n - 1] == '-' ? slice_starts_nocase(name, row) : slice_eq_nocase(name, row))

@@ -38,16 +38,10 @@ draft_check_line(struct draft *d, struct slice text, size_t max, const char *poi
 {
     if (text.n > max)
         return draft_fail(d, "too_long", "the text is too long", "%s", pointer);
-    while (text.n > 0) {
-        uint32_t code;
-        size_t n = utf8_sequence(text, &code);
-        if (n == 0 || text_is_unsafe(code))
-            return draft_fail(d, "control_character",
-                              "line breaks, NUL and other control characters cannot stand here",
-                              "%s", pointer);
-        slice_cut(&text, n);
-    }
-    return true;
+    return text_is_line(text) ||
+           draft_fail(d, "control_character",
+                      "line breaks, NUL and other control characters cannot stand here", "%s",
+                      pointer);
 }
 
 static bool

@@ -61,11 +61,12 @@ build(struct message *m, struct draft *d)
     m->from_domain = d->lists[DRAFT_FROM].v[0].domain;
     m->recipients = d->recipients;
     m->recipient_count = d->recipient_count;
-    m->send_at_unix_ms = d->send_at_unix_ms;
-    m->expires_unix_ms = d->expires_unix_ms;
-    m->klass = d->klass;
-    m->tags = d->tags;
-    m->metadata = d->metadata;
+    m->smtputf8 = d->smtputf8;
+    m->send_at_unix_ms = d->wishes.send_at_unix_ms;
+    m->expires_unix_ms = d->wishes.expires_unix_ms;
+    m->klass = d->wishes.klass;
+    m->tags = d->wishes.tags;
+    m->metadata = d->wishes.metadata;
     return MESSAGE_OK;
 }
 
@@ -76,7 +77,7 @@ message_compile_object(struct message *m, json_t *object)
     BUG_ON(d == NULL);
     d->arena = &m->arena;
     d->errors = &m->errors;
-    d->now_unix_ms = m->now_unix_ms;
+    d->wishes.now_unix_ms = m->now_unix_ms;
     draft_read(d, object);
     m->result = build(m, d);
     draft_fini(d);
@@ -87,6 +88,7 @@ void
 message_fill(struct message *m, struct submit_op *op)
 {
     op->envelope.reverse_path = m->from;
+    op->envelope.smtputf8 = m->smtputf8;
     op->envelope.send_at_unix_ms = m->send_at_unix_ms;
     op->envelope.tags = m->tags;
     op->envelope.metadata = m->metadata;

@@ -6,8 +6,8 @@
  * Nothing of a string that a client gave can become a header field, a line or a
  * MIME part of its own: header-bound text must be one line without control
  * characters, or the request is refused with a pointer to the field. What is
- * built is 7-bit clean with CRLF line ends and has no Bcc field. Date and
- * Message-ID are left to the door.
+ * built is 7-bit clean, but for addresses in UTF-8 (RFC 6532), with CRLF line
+ * ends, and has no Bcc field. Date and Message-ID are left to the door.
  */
 #ifndef STAGEPOST_API_MESSAGE_H
 #define STAGEPOST_API_MESSAGE_H
@@ -44,6 +44,7 @@ struct message {
     struct slice from, from_domain; /* canonical mailbox and its domain */
     struct submit_recipient *recipients;
     unsigned recipient_count;
+    bool smtputf8; /* an address is not ASCII (RFC 6531) */
     struct buf mime;
     int64_t send_at_unix_ms, expires_unix_ms; /* 0: now; as configured */
     enum submit_class klass;

@@ -1,5 +1,6 @@
 /*
- * MIME out of a validated draft, by GMime: 7-bit clean, CRLF, lines short.
+ * MIME out of a validated draft, by GMime: 7-bit clean but for addresses, CRLF,
+ * lines short.
  *
  *   text or html alone          the part itself
  *   text and html               multipart/alternative

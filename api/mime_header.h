@@ -1,8 +1,8 @@
 /*
- * Header fields of a built message: folded (RFC 5322 2.2.3), 7-bit (RFC 2047),
- * CRLF line ends. Input is checked already: one line of UTF-8 without control
- * characters and without spaces at its ends. What a reader gets back is exactly what was given; so
- * text that looks like an encoded word is encoded itself.
+ * Header fields of a built message: folded (RFC 5322 2.2.3), 7-bit (RFC 2047) but
+ * for addresses, which no encoding has (RFC 6532), CRLF line ends. Input is checked already: one
+ * line of UTF-8 without control characters and without spaces at its ends. What a reader gets back
+ * is exactly what was given; so text that looks like an encoded word is encoded itself.
  */
 #ifndef STAGEPOST_API_MIME_HEADER_H
 #define STAGEPOST_API_MIME_HEADER_H

@@ -33,8 +33,4 @@ bool parameters_wrong(struct parameters *p, const char *name, const char *code, 
 /* False: something was wrong, and it is answered. */
 bool parameters_good(struct parameters *p);
 
-/* A time of RFC 3339 5.6: "2026-11-23T08:15:30Z", with up to nine digits of a
- * second and with "+01:00" instead of "Z". Years 1970 to 9999. */
-bool time_parse(struct slice text, int64_t *unix_ms);
-
 #endif

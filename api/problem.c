@@ -43,19 +43,33 @@ write_errors(struct writer *w, const struct field_errors *e)
     writer_close(w, ']');
 }
 
+/* draft-ietf-httpapi-ratelimit-headers-10, 5.1 */
+static const struct slice QUOTA_EXCEEDED =
+    SLICE("https://iana.org/assignments/http-problem-types#quota-exceeded");
+
+static void
+write_quota(struct writer *w, const char *quota)
+{
+    writer_open(w, "violated-policies", '[');
+    writer_string(w, NULL, slice_str(quota));
+    writer_close(w, ']');
+}
+
 static void
 write_problem(struct buf *out, const struct http_request *r, const struct problem *p)
 {
     struct writer w;
     writer_init(&w, out);
     writer_open(&w, NULL, '{');
-    writer_string(&w, "type", SLICE("about:blank"));
+    writer_string(&w, "type", p->quota != NULL ? QUOTA_EXCEEDED : SLICE("about:blank"));
     writer_string(&w, "title", slice_str(http_status_text(p->status)));
     writer_number(&w, "status", p->status);
     writer_string(&w, "code", slice_str(p->code));
     writer_string(&w, "detail", slice_str(p->detail));
     if (p->errors != NULL)
         write_errors(&w, p->errors);
+    if (p->quota != NULL)
+        write_quota(&w, p->quota);
     writer_string(&w, "request_id", slice_str(r->id));
     writer_close(&w, '}');
     buf_add_char(out, '\n');

@@ -1,8 +1,8 @@
 /*
  * Refusals as RFC 9457 problem details: "type" is about:blank, so the status
- * says what kind it is; "code" is stable and for programs, "detail" for people,
- * "errors" names the fields by JSON pointer (RFC 6901), and "request_id" finds
- * the request in the log.
+ * says what kind it is, but for quotas, whose type clients may know; "code" is stable and for
+ * programs, "detail" for people, "errors" names the fields by JSON pointer (RFC 6901), and
+ * "request_id" finds the request in the log.
  */
 #ifndef STAGEPOST_API_PROBLEM_H
 #define STAGEPOST_API_PROBLEM_H
@@ -40,6 +40,7 @@ struct problem {
     const char *code;
     const char *detail;
     const struct field_errors *errors; /* NULL: none */
+    const char *quota;                 /* the exceeded one, as RateLimit-Policy calls it; NULL */
     unsigned retry_after_s;            /* 0: no Retry-After */
     const struct head_field *extra;    /* at most 2 more fields */
     unsigned extra_count;

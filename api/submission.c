@@ -117,8 +117,10 @@ submission_problem(const struct submit_op *op, struct problem *out)
                             .code = RESULTS[op->result].code,
                             .detail = detail != NULL ? detail : op->text,
                             .retry_after_s = RESULTS[op->result].retry_after_s};
-    if (op->result == SUBMIT_RATE)
+    if (op->result == SUBMIT_RATE) {
         out->retry_after_s = (unsigned)op->allowance.retry_after_s;
+        out->quota = op->allowance.over;
+    }
 }
 
 static void
@@ -180,9 +182,7 @@ submission_fill(struct submit_op *op, struct http_request *r,
         snprintf(peer_ip, 64, "127.0.0.1");
     else
         net_address_format_ip(&r->peer, peer_ip);
-    const struct api *a = r->app;
     op->credential = credential;
-    op->is_frozen = credential_is_frozen(a->parts.credentials, slice_str(credential->user));
     op->source = SUBMIT_HTTP;
     op->client_address = slice_str(peer_ip);
     op->protocol = "HTTP";

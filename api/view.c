@@ -73,12 +73,27 @@ write_wishes(struct writer *w, const struct envelope *e)
         writer_raw(w, "metadata", e->metadata);
 }
 
+/* The door cuts a subject at ENVELOPE_SUBJECT_MAX bytes: perhaps within an encoded
+ * word (RFC 2047), which would be shown as it is. */
+static struct slice
+without_broken_word(struct slice subject)
+{
+    size_t at = subject.n;
+    while (at > 0 && subject.p[at - 1] != ' ')
+        at--;
+    struct slice last = slice_skip(subject, at);
+    bool is_whole = last.n >= 6 && last.p[last.n - 2] == '?' && last.p[last.n - 1] == '=';
+    if (subject.n + 4 <= ENVELOPE_SUBJECT_MAX || !slice_starts(last, SLICE("=?")) || is_whole)
+        return subject;
+    return slice_trim(slice_from(subject.p, at));
+}
+
 static void
 write_subject(struct writer *w, struct slice subject)
 {
     struct buf decoded;
     buf_init(&decoded, HEADER_FIELD_MAX);
-    mime_add_decoded(&decoded, subject);
+    mime_add_decoded(&decoded, without_broken_word(subject));
     writer_string(w, "subject", buf_slice(&decoded));
     buf_fini(&decoded);
 }

@@ -6,6 +6,7 @@
 #include "dkim/txt.h"
 
 static const size_t U32 = sizeof(uint32_t);
+enum { FLAG_UNSURE = 1, FLAG_BY_LOCAL_PART = 2 }; /* of a VERDICT */
 
 static bool
 read_check(struct slice in, struct check_message *m)
@@ -26,7 +27,7 @@ read_ask(struct slice in, struct check_message *m)
     m->ask_type = (enum dns_type)type;
     return (type == DNS_A || type == DNS_AAAA || type == DNS_MX || type == DNS_PTR ||
             type == DNS_TXT) &&
-           txt_domain(name, m->ask_name);
+           txt_name(name, m->ask_name);
 }
 
 static bool
@@ -47,16 +48,18 @@ read_answer(struct slice in, struct check_message *m)
 static bool
 read_verdict(struct slice in, struct check_message *m)
 {
-    uint32_t result, lookups, voids, unsure;
+    uint32_t result, lookups, voids, flags;
     struct slice text;
     if (!frame_cut_u32(&in, &result) || !frame_cut_u32(&in, &lookups) ||
-        !frame_cut_u32(&in, &voids) || !frame_cut_u32(&in, &unsure) ||
-        !frame_cut_bytes(&in, &text) || in.n != 0 || result >= SPF_RESULTS || unsure > 1)
+        !frame_cut_u32(&in, &voids) || !frame_cut_u32(&in, &flags) ||
+        !frame_cut_bytes(&in, &text) || in.n != 0 || result >= SPF_RESULTS ||
+        flags > (FLAG_UNSURE | FLAG_BY_LOCAL_PART))
         return false;
     m->verdict = (struct spf_verdict){.result = (enum spf_result)result,
                                       .lookups = lookups,
                                       .void_lookups = voids,
-                                      .unsure = unsure == 1};
+                                      .unsure = (flags & FLAG_UNSURE) != 0,
+                                      .by_local_part = (flags & FLAG_BY_LOCAL_PART) != 0};
     return slice_to_cstr(text, m->verdict.text, sizeof m->verdict.text);
 }
 
@@ -131,8 +134,8 @@ bool
 check_add_verdict(struct buf *b, uint64_t request, const struct spf_verdict *v)
 {
     struct slice text = slice_str(v->text);
+    unsigned flags = (v->unsure ? FLAG_UNSURE : 0u) | (v->by_local_part ? FLAG_BY_LOCAL_PART : 0u);
     return frame_add_header(b, CHECK_FRAME_VERDICT, request, 5 * U32 + text.n) &&
            frame_add_u32(b, v->result) && frame_add_u32(b, v->lookups) &&
-           frame_add_u32(b, v->void_lookups) && frame_add_u32(b, v->unsure) &&
-           frame_add_bytes(b, text);
+           frame_add_u32(b, v->void_lookups) && frame_add_u32(b, flags) && frame_add_bytes(b, text);
 }

@@ -6,9 +6,10 @@
  *   CHECK    ip | local part | domain | helo: texts, u32 length and bytes each
  *   ASK      u32 type | name      the checker needs an answer of DNS
  *   ANSWER   u32 status | records, u32 length and RDATA each
- *   VERDICT  u32 result | u32 lookups | u32 void lookups | u32 unsure | text
+ *   VERDICT  u32 result | u32 lookups | u32 void lookups | u32 flags | text
  *   READY    empty; request 0
  *
+ * Flags: 1 unsure, 2 by local part.
  * CHECK, then ASK and ANSWER in turn, then VERDICT, all with the CHECK's
  * request number. A breach of this protocol is a bug of ours: the connection
  * is closed.

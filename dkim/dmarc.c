@@ -8,7 +8,8 @@
 
 /* --- records ---
  *   record = "v" *WSP "=" *WSP "DMARC1" *( *WSP ";" *WSP tag ) [ *WSP ";" ]
- *   tag    = name *WSP "=" *WSP value                       (RFC 9989 4.8) */
+ *   tag    = name *WSP "=" *WSP value                       (RFC 9989 4.8)
+ *   uri    = scheme ":" *( any of RFC 3986 but "," and "!" ) [ "!" size ] */
 
 static const char *const POLICY_NAMES[] = {"none", "quarantine", "reject"};
 
@@ -45,16 +46,38 @@ read_letter(struct slice value, const char *letters, unsigned *out)
     return true;
 }
 
-/* A URI with a scheme and something behind it. */
+/* "!10m": how large a report may be. Obsolete, but no reason to refuse the URI (4.8). */
+static bool
+is_size(struct slice s)
+{
+    if (s.n > 1 && txt_is_one_of(ascii_lower(s.p[s.n - 1]), "kmgt"))
+        s.n--;
+    for (size_t i = 0; i < s.n; i++)
+        if (!txt_is_one_of(s.p[i], "0123456789"))
+            return false;
+    return s.n > 0;
+}
+
+static bool
+is_uri(struct slice uri)
+{
+    struct slice address = slice_cut_at(&uri, '!'), rest = address;
+    struct slice scheme = slice_cut_at(&rest, ':');
+    bool ok = scheme.n > 0 && scheme.n < address.n && !txt_is_one_of(scheme.p[0], "0123456789+-.");
+    for (size_t i = 0; i < scheme.n; i++)
+        ok &= ascii_is_alnum(scheme.p[i]) || txt_is_one_of(scheme.p[i], "+-.");
+    for (size_t i = 0; i < rest.n; i++)
+        ok &= ascii_is_alnum(rest.p[i]) || txt_is_one_of(rest.p[i], "-._~:/?#[]@$&'()*+;=%");
+    return ok && (uri.n == 0 || is_size(uri));
+}
+
+/* Whether one of the list is a URI; what its scheme is does not matter (4.10.1). */
 static bool
 has_uri(struct slice value)
 {
-    while (value.n > 0) {
-        struct slice uri = slice_trim(slice_cut_at(&value, ','));
-        size_t colon = slice_find(uri, ':');
-        if (colon > 0 && colon + 1 < uri.n)
+    while (value.n > 0)
+        if (is_uri(slice_trim(slice_cut_at(&value, ','))))
             return true;
-    }
     return false;
 }
 
@@ -98,7 +121,8 @@ apply_tag(struct tags *t, struct slice name, struct slice value)
         r->ignored++;
 }
 
-/* Cuts one tag; the name is in lower case in `name_out`. */
+/* Cuts one tag; the name is in lower case in `name_out`. false: what stands there is no
+ * tag, or one with a name longer than any that is known. */
 static bool
 cut_tag(struct slice *text, char name_out[32], struct slice *value)
 {
@@ -131,18 +155,24 @@ dmarc_record_claimed(struct slice text)
     return slice_starts_nocase(value, SLICE("v=DMARC")) || cut_version(&text);
 }
 
+/* What is no tag is passed over (4.8). A tag that stands twice spoils the whole list: 4.7
+ * takes the syntax of RFC 6376, whose 3.2 says so. */
 static bool
 read_tags(struct slice text, struct tags *t)
 {
-    char seen[DMARC_TAGS_MAX][32];
-    unsigned count = 0;
+    char seen[DMARC_TAGS_MAX][32] = {"v"};
+    unsigned count = 1;
     while (slice_trim(text).n > 0) {
         struct slice value;
-        if (count == DMARC_TAGS_MAX || !cut_tag(&text, seen[count], &value))
+        if (count == DMARC_TAGS_MAX)
             return false;
+        if (!cut_tag(&text, seen[count], &value)) {
+            t->record->ignored++;
+            continue;
+        }
         for (unsigned i = 0; i < count; i++)
             if (strcmp(seen[i], seen[count]) == 0)
-                return false; /* a tag-list of RFC 6376 3.2: no tag twice */
+                return false;
         apply_tag(t, slice_str(seen[count]), value);
         count++;
     }
@@ -154,10 +184,11 @@ dmarc_record_parse(struct slice text, struct dmarc_record *out)
 {
     struct dmarc_record r = {0};
     struct tags t = {.record = &r};
-    if (!cut_version(&text) || !read_tags(text, &t) || (r.bad_policy && !r.reports))
+    if (!cut_version(&text) || !read_tags(text, &t))
         return false;
     r.without_p = !t.has_p && !r.bad_policy;
-    if (r.bad_policy) {
+    r.applies = r.reports || (t.has_p && !r.bad_policy);
+    if (!t.has_p || r.bad_policy) {
         r.p = r.sp = r.np = DMARC_NONE;
     } else {
         r.sp = t.has_sp ? r.sp : r.p;
@@ -165,6 +196,16 @@ dmarc_record_parse(struct slice text, struct dmarc_record *out)
     }
     *out = r;
     return true;
+}
+
+const char *
+dmarc_record_fault(struct slice text)
+{
+    struct dmarc_record r;
+    struct slice rest = text;
+    if (dmarc_record_parse(text, &r))
+        return NULL;
+    return cut_version(&rest) ? "a tag stands twice in it" : "it must begin with \"v=DMARC1;\"";
 }
 
 /* --- the tree walk --- */
@@ -211,7 +252,7 @@ dmarc_walk_question(const struct dmarc_walk *w)
     return w->target != NULL ? w->question : NULL;
 }
 
-/* The one valid record of an answer; several are none (4.10 step 2). */
+/* The one record of an answer; several are none (4.10 steps 2 and 6). */
 static bool
 pick_record(struct dmarc_walk *w, const struct slice *rdata, unsigned count,
             struct dmarc_record *out)
@@ -297,20 +338,34 @@ dmarc_walk_answer(struct dmarc_walk *w, enum dns_status status, const struct sli
         finish(w);
 }
 
+/* The record that applies by its place, whatever it says; NULL: none. */
+static const struct dmarc_record *
+applying(const struct dmarc_walk *w, const char **at)
+{
+    if (w->found_own) {
+        *at = w->domain;
+        return &w->own;
+    }
+    if (w->found_any && strcmp(w->top_at, w->organizational) == 0) {
+        *at = w->top_at;
+        return &w->top;
+    }
+    *at = w->psd_at;
+    return w->found_psd ? &w->psd : NULL;
+}
+
 struct dmarc_found
 dmarc_walk_result(const struct dmarc_walk *w, bool exists)
 {
     struct dmarc_found f = {.record = NULL};
-    if (w->temp_error)
+    const struct dmarc_record *r = w->temp_error ? NULL : applying(w, &f.at);
+    if (r == NULL || !r->applies) {
+        f.unusable = r != NULL;
         return f;
-    if (w->found_own) {
-        f = (struct dmarc_found){&w->own, w->domain, w->own.p};
-    } else if (w->found_any && strcmp(w->top_at, w->organizational) == 0) {
-        f = (struct dmarc_found){&w->top, w->top_at, exists ? w->top.sp : w->top.np};
-    } else if (w->found_psd) {
-        f = (struct dmarc_found){&w->psd, w->psd_at, exists ? w->psd.sp : w->psd.np};
     }
-    if (f.record != NULL && f.record->testing && f.policy > DMARC_NONE)
+    f.record = r;
+    f.policy = w->found_own ? r->p : exists ? r->sp : r->np;
+    if (r->testing && f.policy > DMARC_NONE)
         f.policy--;
     return f;
 }

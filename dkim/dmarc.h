@@ -26,16 +26,23 @@ struct dmarc_record {
     enum dmarc_psd psd;
     bool reports;     /* rua= names at least one URI */
     bool bad_policy;  /* p, sp or np has a value that is none of the three */
-    bool without_p;   /* fine since RFC 9989 (p=none), but not for older receivers */
-    unsigned ignored; /* tags that have a bad value or are unknown */
+    bool without_p;   /* there is no p= */
+    bool applies;     /* false: nothing is done by this record, see below */
+    unsigned ignored; /* tags that have a bad value or are unknown, and what is no tag */
 };
 
-/* false: not a DMARC record (it does not start with v=DMARC1), or one whose list
- * of tags cannot be read, or with a bad policy and no one to report to (4.10.1):
- * then DMARC does not apply. A bad policy with rua= is p=none. */
+/* false: no DMARC record: it does not start with v=DMARC1 (4.7), or a tag stands twice
+ * (RFC 6376 3.2), or it has more than DMARC_TAGS_MAX tags.
+ *
+ * Without p=, or with a p=, sp= or np= of another value, a record is p=none as a whole
+ * when rua= names a URI, and otherwise does not apply (4.10.1). It is a record all the
+ * same: it ends the search for a policy and counts for the organizational domain. */
 bool dmarc_record_parse(struct slice text, struct dmarc_record *out);
 /* Whether a text claims to be one: for telling "none" from "broken". */
 bool dmarc_record_claimed(struct slice text);
+
+/* Why a text that claims to be one is none, as a sentence; NULL when it is one. */
+const char *dmarc_record_fault(struct slice text);
 
 const char *dmarc_policy_name(enum dmarc_policy p); /* "none", "quarantine", "reject" */
 
@@ -45,8 +52,8 @@ struct dmarc_walk {
     char organizational[ADDRESS_DOMAIN_MAX + 1]; /* out, after the end: 4.10.2 */
     bool temp_error;                             /* out: a question had no answer */
     unsigned questions;                          /* out: at most DMARC_QUESTIONS_MAX */
-    unsigned broken;                             /* out: of its own name: claimed, not valid */
-    unsigned own_records;                        /* out: of its own name: valid ones */
+    unsigned broken;                             /* out: at its own name: claimed, are none */
+    unsigned own_records;                        /* out: at its own name: records */
 
     bool found_any, found_own, found_psd;
     struct dmarc_record own, top, psd; /* at the domain; at the fewest labels; psd=y */
@@ -67,11 +74,12 @@ void dmarc_walk_answer(struct dmarc_walk *w, enum dns_status status, const struc
 /* The record that applies to mail from the domain of a finished walk, RFC 9989
  * 4.10.1: its own, else the organizational domain's, else the public suffix's. */
 struct dmarc_found {
-    const struct dmarc_record *record; /* in the walk; NULL: none */
+    const struct dmarc_record *record; /* in the walk; NULL: DMARC does not apply */
     const char *at;                    /* whose record it is: `domain` or a suffix of it */
     enum dmarc_policy policy;          /* for this domain, with t= applied */
+    bool unusable;                     /* there is a record `at`, but it does not apply */
 };
-/* exists: the domain has an A, AAAA or MX record; otherwise np= applies. */
+/* exists: DNS does not say NXDOMAIN for the domain (3.2.13); otherwise np= applies. */
 struct dmarc_found dmarc_walk_result(const struct dmarc_walk *w, bool exists);
 
 /* Alignment of an authenticated domain with the author's, RFC 9989 4.4, by whole

@@ -23,7 +23,9 @@ published_name(enum published p)
 struct key_record {
     struct slice type; /* k=, "rsa" when it is not there */
     struct slice key;  /* p= */
-    bool has_key, usable;
+    bool has_key, well_formed;
+    bool for_sha256, for_email; /* h=, s= allow them */
+    bool testing;               /* t=y */
 };
 
 /* Whether one of the words of a list, "a : b : c", is `word` or "*". */
@@ -42,16 +44,18 @@ static void
 apply_tag(struct key_record *r, bool first, struct slice name, struct slice value)
 {
     if (slice_eq(name, SLICE("v")))
-        r->usable &= first && slice_eq(value, SLICE("DKIM1"));
+        r->well_formed &= first && slice_eq(value, SLICE("DKIM1"));
     else if (slice_eq(name, SLICE("k")))
         r->type = value;
     else if (slice_eq(name, SLICE("h")))
-        r->usable &= names(value, SLICE("sha256")) && slice_find(value, '*') == value.n;
+        r->for_sha256 = names(value, SLICE("sha256")) && slice_find(value, '*') == value.n;
     else if (slice_eq(name, SLICE("s")))
-        r->usable &= names(value, SLICE("email"));
+        r->for_email = names(value, SLICE("email"));
+    else if (slice_eq(name, SLICE("t")))
+        r->testing = names(value, SLICE("y")) && slice_find(value, '*') == value.n;
     if (!slice_eq(name, SLICE("p")))
         return;
-    r->usable &= !r->has_key;
+    r->well_formed &= !r->has_key;
     r->has_key = true;
     r->key = value;
 }
@@ -60,7 +64,8 @@ apply_tag(struct key_record *r, bool first, struct slice name, struct slice valu
 static bool
 read_record(struct slice text, struct key_record *r)
 {
-    *r = (struct key_record){.type = SLICE("rsa"), .usable = true};
+    *r = (struct key_record){
+        .type = SLICE("rsa"), .well_formed = true, .for_sha256 = true, .for_email = true};
     for (bool first = true; slice_trim(text).n > 0; first = false) {
         struct slice tag = slice_cut_at(&text, ';');
         if (slice_trim(tag).n == 0 || slice_find(tag, '=') == tag.n)
@@ -117,7 +122,8 @@ static enum published
 judge_text(struct slice ours, struct slice text)
 {
     struct key_record a, b;
-    if (!read_record(ours, &a) || !read_record(text, &b) || !b.usable)
+    if (!read_record(ours, &a) || !read_record(text, &b) || !b.well_formed || !b.for_sha256 ||
+        !b.for_email)
         return PUBLISHED_BROKEN;
     return b.key.n == 0 ? PUBLISHED_REVOKED : compare(&a, &b);
 }
@@ -139,4 +145,42 @@ published_judge(struct slice ours, enum dns_status status, const struct slice *r
     enum published result = ok ? judge_text(ours, buf_slice(&text)) : PUBLISHED_BROKEN;
     buf_fini(&text);
     return result;
+}
+
+/* The only record; its slices are in `text`. */
+static bool
+read_only(const struct slice *rdata, unsigned count, struct buf *text, struct key_record *r)
+{
+    return count == 1 && txt_join(rdata[0], text) && read_record(buf_slice(text), r);
+}
+
+const char *
+published_fault(const struct slice *rdata, unsigned count)
+{
+    struct key_record r;
+    struct buf text;
+    const char *fault =
+        "it cannot be read: v= is not DKIM1, a tag stands twice, or p= is no base64";
+    buf_init(&text, TXT_BYTES_MAX);
+    if (count > 1)
+        fault = "several TXT records stand there, and verifiers may take any of them";
+    else if (!read_only(rdata, count, &text, &r))
+        fault = "what stands there is no DKIM key (a wildcard record answers for every name)";
+    else if (r.well_formed && !r.for_sha256)
+        fault = "its h= leaves out sha256";
+    else if (r.well_formed && !r.for_email)
+        fault = "its s= leaves out email";
+    buf_fini(&text);
+    return fault;
+}
+
+bool
+published_is_testing(const struct slice *rdata, unsigned count)
+{
+    struct key_record r;
+    struct buf text;
+    buf_init(&text, TXT_BYTES_MAX);
+    bool testing = read_only(rdata, count, &text, &r) && r.testing;
+    buf_fini(&text);
+    return testing;
 }

@@ -29,4 +29,9 @@ const char *published_name(enum published p); /* "ours", "missing", ... */
 enum published published_judge(struct slice ours, enum dns_status status, const struct slice *rdata,
                                unsigned count);
 
+/* What is wrong with records that are PUBLISHED_BROKEN, as a sentence; constant. */
+const char *published_fault(const struct slice *rdata, unsigned count);
+/* Whether the only record says t=y: the domain is trying DKIM out (RFC 6376 3.6.1). */
+bool published_is_testing(const struct slice *rdata, unsigned count);
+
 #endif

@@ -34,6 +34,9 @@ struct spf_check {
     bool asking; /* answers[answer_count] is the question */
     bool forced; /* the verdict is known, whatever libspf2 goes on to say */
     bool own_record_seen;
+    bool by_local_part;
+    bool any_address; /* the term that is asked about ends in SPF_ANY_ADDRESS */
+    struct spf_odd_names odd;
     struct spf_verdict verdict;
     /* The hosts of the last MX answer: their addresses are part of that term. */
     char hosts[SPF_HOSTS_PER_MX_MAX][ADDRESS_DOMAIN_MAX + 1];
@@ -164,16 +167,17 @@ static int
 prepare_record(struct spf_check *c, struct slice text, const char *at, struct buf *out,
                struct err *err)
 {
-    struct spf_notes notes = {.names = c->names_known ? &c->names : NULL};
+    struct spf_notes notes = {.names = c->names_known ? &c->names : NULL, .odd = &c->odd};
     size_t before = buf_slice(out).n;
     int rc = spf_record_prepare(text, at, &c->mail, out, &notes, err);
+    c->by_local_part |= notes.by_local_part;
     if (rc != 0 || !notes.wants_names)
         return rc;
     learn_names(c);
     if (!c->names_known)
         return 0;
     buf_truncate(out, before);
-    notes = (struct spf_notes){.names = &c->names};
+    notes = (struct spf_notes){.names = &c->names, .odd = &c->odd};
     return spf_record_prepare(text, at, &c->mail, out, &notes, err);
 }
 
@@ -235,14 +239,16 @@ fill_mx(struct spf_check *c, const struct answer *a, SPF_dns_rr_t *rr)
     }
 }
 
+/* With a prefix of no bits every client is at the address. */
 static void
-fill_addresses(const struct answer *a, SPF_dns_rr_t *rr)
+fill_addresses(const struct spf_check *c, const struct answer *a, SPF_dns_rr_t *rr)
 {
     struct slice rest = buf_slice(&a->records), rdata;
     size_t bytes = a->type == DNS_A ? sizeof(struct in_addr) : sizeof(struct in6_addr);
+    bool any = c->any_address && (a->type == DNS_AAAA) == c->mail.ipv6;
     while (frame_cut_bytes(&rest, &rdata))
         if (rdata.n == bytes)
-            add_rr(rr, rdata.p, bytes);
+            add_rr(rr, any ? (const void *)c->mail.ip : rdata.p, bytes);
 }
 
 /* --- counting, RFC 7208 4.6.4 --- */
@@ -258,6 +264,7 @@ begins_term(struct spf_check *c, const char *name, enum dns_type type)
         return false;
     }
     c->host_count = c->next_host = 0;
+    c->any_address = false;
     return true;
 }
 
@@ -299,7 +306,7 @@ give(struct spf_check *c, const struct answer *a, bool own, ns_type type)
     else if (a->type == DNS_MX)
         fill_mx(c, a, rr);
     else
-        fill_addresses(a, rr);
+        fill_addresses(c, a, rr);
     if (c->forced || c->asking)
         rr->herrno = TRY_AGAIN;
     else if (rr->num_rr == 0 && rr->herrno == NETDB_SUCCESS)
@@ -329,24 +336,44 @@ our_type(ns_type type)
     return type == ns_t_a || type == ns_t_aaaa || type == ns_t_mx || type == ns_t_txt;
 }
 
+/* The name that DNS is asked for. */
+static bool
+read_name(struct spf_check *c, const char *domain, char name[ADDRESS_DOMAIN_MAX + 1], bool *any)
+{
+    struct slice s = slice_str(domain);
+    uint64_t number;
+    *any = slice_ends_nocase(s, SLICE(SPF_ANY_ADDRESS));
+    if (*any)
+        s.n -= strlen(SPF_ANY_ADDRESS);
+    if (!slice_ends_nocase(s, SLICE(SPF_ODD_NAME)))
+        return txt_domain(s, name);
+    s.n -= strlen(SPF_ODD_NAME);
+    if (!slice_to_u64(s, &number) || number >= c->odd.count)
+        return false;
+    memcpy(name, c->odd.names[number], ADDRESS_DOMAIN_MAX + 1);
+    return true;
+}
+
 static SPF_dns_rr_t *
 on_lookup(SPF_dns_server_t *dns, const char *domain, ns_type type, int should_cache)
 {
     struct spf_check *c = dns->hook;
     char name[ADDRESS_DOMAIN_MAX + 1];
+    bool any;
     (void)should_cache;
     if (c->asking || c->forced)
         return empty_rr(c, "", type, TRY_AGAIN);
-    if (!our_type(type) || !txt_domain(slice_str(domain), name))
+    if (!our_type(type) || !read_name(c, domain, name, &any))
         return empty_rr(c, "", type, HOST_NOT_FOUND);
     bool own = !c->own_record_seen;
     c->own_record_seen = true;
     if (!own)
         count_question(c, name, (enum dns_type)type);
-    if (strcmp(name, SPF_PTR_MATCHES) == 0 || strcmp(name, SPF_PTR_DIFFERS) == 0 ||
-        strcmp(name, SPF_PTR_VOID) == 0)
+    c->any_address |= any;
+    if (strcmp(domain, SPF_PTR_MATCHES) == 0 || strcmp(domain, SPF_PTR_DIFFERS) == 0 ||
+        strcmp(domain, SPF_PTR_VOID) == 0)
         return give_ptr(c, name, type);
-    if (strcmp(name, SPF_UNUSABLE_NAME) == 0)
+    if (strcmp(domain, SPF_UNUSABLE_NAME) == 0)
         return empty_rr(c, name, type, HOST_NOT_FOUND);
     struct answer *a = find_answer(c, name, (enum dns_type)type);
     if (a == NULL && !c->forced)
@@ -430,8 +457,8 @@ fill_request(const struct spf_check *c, SPF_request_t *request)
 enum spf_step
 spf_check_run(struct spf_check *c)
 {
-    c->asking = c->forced = c->own_record_seen = false;
-    c->host_count = c->next_host = 0;
+    c->asking = c->forced = c->own_record_seen = c->by_local_part = false;
+    c->host_count = c->next_host = c->odd.count = 0;
     c->verdict = (struct spf_verdict){.result = SPF_PERMERROR};
     SPF_server_t *server = SPF_server_new_dns(&c->dns, 0);
     BUG_ON(server == NULL);
@@ -444,6 +471,7 @@ spf_check_run(struct spf_check *c)
     SPF_request_free(request);
     SPF_server_free(server);
     c->verdict.unsure = c->names_unsure;
+    c->verdict.by_local_part = c->by_local_part;
     return c->asking ? SPF_ASK : SPF_DONE;
 }
 

@@ -32,8 +32,9 @@ const char *spf_result_name(enum spf_result r); /* "none", ... as in RFC 8601 2.
 struct spf_verdict {
     enum spf_result result;
     unsigned lookups, void_lookups; /* RFC 7208 4.6.4, of the last run */
-    bool unsure;    /* DNS did not say what the address is called: others may differ */
-    char text[256]; /* why it is an error; "" otherwise. Holds bytes of the record. */
+    bool unsure;        /* DNS did not say what the address is called: others may differ */
+    bool by_local_part; /* a record asks for it (%{l}, %{s}): other senders may differ */
+    char text[256];     /* why it is an error; "" otherwise. Holds bytes of the record. */
 };
 
 struct spf_check;

@@ -55,6 +55,7 @@ letter_value(const struct spf_macros *m, char letter, char out[VALUE_MAX])
     const char *text = NULL;
     switch (letter) {
     case 's':
+        m->notes->by_local_part = true;
         snprintf(out, VALUE_MAX, "%s@%s", mail->local, mail->domain);
         return true;
     case 'i':
@@ -64,6 +65,7 @@ letter_value(const struct spf_macros *m, char letter, char out[VALUE_MAX])
         text = name_of_client(m);
         break;
     case 'l':
+        m->notes->by_local_part = true;
         text = mail->local;
         break;
     case 'o':
@@ -250,7 +252,7 @@ spf_macro_domain(const struct spf_macros *m, struct slice spec, char *name)
             s.n--;
         while (s.n > ADDRESS_DOMAIN_MAX)
             slice_cut_at(&s, '.');
-        txt_domain(s, name);
+        txt_name(s, name);
     }
     buf_fini(&b);
     return ok;

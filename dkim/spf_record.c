@@ -148,13 +148,44 @@ read_all(struct reading *r, struct term *t)
     return true;
 }
 
-/* The domain of a term; the record's own where none is given. */
+/* Puts the name's number in its place; "" when there is no room for more of them. */
+static void
+replace_odd(struct reading *r, char name[ADDRESS_DOMAIN_MAX + 1])
+{
+    struct spf_odd_names *odd = r->macros.notes->odd;
+    unsigned i = 0;
+    while (odd != NULL && i < odd->count && strcmp(odd->names[i], name) != 0)
+        i++;
+    if (odd == NULL || i == SPF_QUESTIONS_MAX) {
+        name[0] = '\0';
+        return;
+    }
+    if (i == odd->count)
+        memcpy(odd->names[odd->count++], name, ADDRESS_DOMAIN_MAX + 1);
+    snprintf(name, ADDRESS_DOMAIN_MAX + 1, "%u" SPF_ODD_NAME, i);
+}
+
+/* A name that libspf2 can be given: with room for an end of ours, but without one. */
+static void
+make_plain(struct reading *r, char name[ADDRESS_DOMAIN_MAX + 1])
+{
+    char ignored[ADDRESS_DOMAIN_MAX + 1];
+    bool is_long = strlen(name) + strlen(SPF_ANY_ADDRESS) > ADDRESS_DOMAIN_MAX;
+    bool is_ours = slice_ends_nocase(slice_str(name), SLICE(".invalid"));
+    if (name[0] != '\0' && (is_long || is_ours || !txt_domain(slice_str(name), ignored)))
+        replace_odd(r, name);
+}
+
+/* The domain of a term; the record's own where none is given. "": not to be asked for. */
 static bool
 read_domain(struct reading *r, const struct term *t, char name[ADDRESS_DOMAIN_MAX + 1])
 {
-    if (t->has_argument)
-        return spf_macro_domain(&r->macros, t->argument, name);
-    return slice_to_cstr(slice_str(r->macros.at), name, ADDRESS_DOMAIN_MAX + 1);
+    if (t->has_argument && !spf_macro_domain(&r->macros, t->argument, name))
+        return false;
+    if (!t->has_argument)
+        snprintf(name, ADDRESS_DOMAIN_MAX + 1, "%s", r->macros.at);
+    make_plain(r, name);
+    return true;
 }
 
 static bool
@@ -178,30 +209,25 @@ read_exists(struct reading *r, struct term *t)
     return true;
 }
 
-/* libspf2 refuses a prefix of 0 bits, which says that the whole world may send. Of
- * `a` it is what `exists` asks; for IPv6 the first bit is 0 in all addresses that
- * there are (2000::/3), so that one bit says the same. */
+/* libspf2 refuses a prefix of 0 bits, which says that the whole world may send. */
 static bool
 read_hosts(struct reading *r, struct term *t)
 {
-    char name[ADDRESS_DOMAIN_MAX + 1], with_bits[sizeof name + 16];
-    bool ipv6 = r->macros.mail->ipv6, is_a = slice_eq_nocase(t->name, SLICE("a"));
+    char name[ADDRESS_DOMAIN_MAX + 1], with_bits[sizeof name + 32];
+    bool ipv6 = r->macros.mail->ipv6;
     int bits = ipv6 ? t->bits6 : t->bits4;
-    if (!read_domain(r, t, name) || (bits == 0 && !ipv6 && !is_a))
+    const char *slash = ipv6 ? "//" : "/";
+    if (!read_domain(r, t, name))
         return false;
     if (name[0] == '\0')
         return true;
-    if (bits == 0 && !ipv6) {
-        write_dns_term(r, t, "exists", name);
-        return true;
-    }
-    bits = bits == 0 ? 1 : bits;
-    const char *slash = ipv6 ? "//" : "/";
     if (bits < 0)
         snprintf(with_bits, sizeof with_bits, "%s", name);
+    else if (bits == 0)
+        snprintf(with_bits, sizeof with_bits, "%s" SPF_ANY_ADDRESS, name);
     else
         snprintf(with_bits, sizeof with_bits, "%s%s%d", name, slash, bits);
-    write_dns_term(r, t, is_a ? "a" : "mx", with_bits);
+    write_dns_term(r, t, slice_eq_nocase(t->name, SLICE("a")) ? "a" : "mx", with_bits);
     return true;
 }
 
@@ -308,8 +334,11 @@ static bool
 read_modifier(struct reading *r, struct slice name, struct slice value)
 {
     char ignored[ADDRESS_DOMAIN_MAX + 1];
-    if (slice_eq_nocase(name, SLICE("redirect")))
-        return r->redirects++ == 0 && spf_macro_domain(&r->macros, value, r->redirect);
+    if (slice_eq_nocase(name, SLICE("redirect"))) {
+        bool ok = r->redirects++ == 0 && spf_macro_domain(&r->macros, value, r->redirect);
+        make_plain(r, r->redirect);
+        return ok;
+    }
     struct buf b;
     struct spf_notes no_notes = {.names = NULL};
     struct spf_macros macros = r->macros;
@@ -357,8 +386,10 @@ spf_record_prepare(struct slice text, const char *at, const struct spf_mail *m, 
     slice_cut_at(&text, ' ');
     while (text.n > 0) {
         struct slice term = slice_cut_at(&text, ' ');
+        bool by_local_part = notes->by_local_part, ended = r.ended;
         if (term.n > 0 && !read_term(&r, term))
             return err_set(err, ERR_BAD, "%s: \"%.*s\" is not valid", at, SLICE_FMT(term));
+        notes->by_local_part &= by_local_part || !ended;
     }
     if (r.redirects > 0 && !r.ended) {
         ok = buf_addf(out, " redirect=%s", r.redirect[0] != '\0' ? r.redirect : SPF_UNUSABLE_NAME);

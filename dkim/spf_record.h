@@ -3,7 +3,7 @@
  * against the grammar, and written anew for one question: macros expanded,
  * addresses already compared, `redirect=` at its end, explanations and unknown
  * modifiers left out. What libspf2 then reads holds only `all` and the terms that ask DNS,
- * each with a plain domain name, so that nothing of its macro code, its
+ * each with a plain host name, so that nothing of its macro code, its
  * literal strings and its own limits is reached. Pure; every byte is hostile.
  */
 #ifndef STAGEPOST_DKIM_SPF_RECORD_H
@@ -42,6 +42,17 @@ bool spf_mail_set(struct spf_mail *m, struct slice ip, struct slice local, struc
 /* Whether a TXT record is an SPF record: v=spf1 and a space or its end (4.5). */
 bool spf_record_is(struct slice text);
 
+/* What libspf2 cannot be given stands for itself under an end of ours. `a` and `mx` with a
+ * prefix of no bits: every client matches, if there is an address at all. */
+#define SPF_ANY_ADDRESS ".any-address.invalid"
+/* A name with characters that host names do not have, or one that could be taken for
+ * ours: its number in this table. */
+#define SPF_ODD_NAME ".odd-name.invalid"
+struct spf_odd_names {
+    unsigned count;
+    char names[SPF_QUESTIONS_MAX][ADDRESS_DOMAIN_MAX + 1];
+};
+
 /* Names without records of their own that stand for a `ptr` term whose answer is
  * known: it matches, it does not, and it does not since there is no PTR record. */
 #define SPF_PTR_MATCHES "matches.ptr.invalid"
@@ -57,7 +68,9 @@ struct spf_names {
 
 struct spf_notes {
     const struct spf_names *names; /* in; NULL: not known */
+    struct spf_odd_names *odd;     /* in, out; NULL: terms with such names do not match */
     bool wants_names;              /* out: it uses ptr or %{p}, and they are not known */
+    bool by_local_part;            /* out: a term that can matter uses %{l} or %{s} */
 };
 
 /* Appends the record for libspf2, at most SPF_PREPARED_MAX bytes; `at` is the

@@ -19,16 +19,28 @@ txt_join(struct slice rdata, struct buf *out)
 }
 
 static bool
-label_ok(struct slice label)
+host_char(char c)
+{
+    return ascii_is_alnum(c) || c == '-' || c == '_';
+}
+
+static bool
+name_char(char c)
+{
+    return c > ' ' && c < 0x7f && c != '\\';
+}
+
+static bool
+label_ok(struct slice label, bool (*char_ok)(char c))
 {
     for (size_t i = 0; i < label.n; i++)
-        if (!ascii_is_alnum(label.p[i]) && label.p[i] != '-' && label.p[i] != '_')
+        if (!char_ok(label.p[i]))
             return false;
     return label.n >= 1 && label.n <= ADDRESS_LABEL_MAX;
 }
 
-bool
-txt_domain(struct slice name, char *out)
+static bool
+read_name(struct slice name, bool (*char_ok)(char c), char *out)
 {
     out[0] = '\0';
     if (name.n > 0 && name.p[name.n - 1] == '.')
@@ -37,7 +49,7 @@ txt_domain(struct slice name, char *out)
     bool more = true;
     while (more) {
         more = slice_find(rest, '.') < rest.n;
-        if (!label_ok(slice_cut_at(&rest, '.')))
+        if (!label_ok(slice_cut_at(&rest, '.'), char_ok))
             return false;
     }
     if (!slice_to_cstr(name, out, ADDRESS_DOMAIN_MAX + 1))
@@ -45,6 +57,18 @@ txt_domain(struct slice name, char *out)
     for (char *p = out; *p != '\0'; p++)
         *p = ascii_lower(*p);
     return true;
+}
+
+bool
+txt_domain(struct slice name, char *out)
+{
+    return read_name(name, host_char, out);
+}
+
+bool
+txt_name(struct slice name, char *out)
+{
+    return read_name(name, name_char, out);
 }
 
 bool

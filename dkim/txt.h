@@ -16,6 +16,9 @@ bool txt_join(struct slice rdata, struct buf *out);
  * underscores of 1..63 bytes, at most ADDRESS_DOMAIN_MAX bytes. `out` holds
  * ADDRESS_DOMAIN_MAX + 1 bytes; false (and "") for anything else. */
 bool txt_domain(struct slice name, char *out);
+/* Any name that DNS can be asked for: likewise, but the labels may have all printable
+ * characters except the backslash, which resolvers take for an escape. */
+bool txt_name(struct slice name, char *out);
 
 /* Whether `c` is one of the characters of `set`; a NUL never is. */
 bool txt_is_one_of(char c, const char *set);

@@ -10,6 +10,10 @@
 #include "queue/record.h"
 #include "relay/sys/net/work.h"
 
+/* What compressing on the loop needs, once for all of a queue's messages. */
+void body_open(struct queue *q);
+void body_close(struct queue *q);
+
 struct body {
     struct content content; /* a reference */
     struct buf zipped;      /* empty: stored as it is */
@@ -20,7 +24,7 @@ struct body {
 
 /* Takes a reference. true: packed now; false: packed() comes on a later turn,
  * and the body must stay until then. */
-bool body_pack(struct body *b, struct loop *l, const struct content *content,
+bool body_pack(struct body *b, struct queue *q, const struct content *content,
                void (*packed)(struct body *b));
 /* The one or two pieces of chunk k; valid while the body is. */
 void body_chunk(const struct body *b, unsigned k, struct slice out[2]);

@@ -498,7 +498,7 @@ queue_commit_start(struct queue_commit_op *op, struct queue *q)
     deferred_init(&s->leave, q->loop, on_leave);
     timer_init(&s->unknown, q->loop, on_unknown_for_long);
     digest_key(s, op);
-    if (body_pack(&s->body, q->loop, &op->content, on_packed))
+    if (body_pack(&s->body, q, &op->content, on_packed))
         on_packed(&s->body);
 }
 

@@ -76,6 +76,7 @@ struct queue {
     const char *trouble;             /* why the dataset or its settings will not do; NULL */
     bool ever_up;
     uint64_t full_until_ms; /* after a refusal for want of room */
+    bool disk_is_low;       /* at the last tick (disk.h) */
     struct link_cmd check_cmd, dataset_cmd;
     const char *dataset_trouble; /* as the last check found it */
     /* Leases (lease.c). */
@@ -95,7 +96,8 @@ struct queue {
     struct deferred hand_out_call, rearm_call;
     struct timer scan_timer;
     unsigned scans;
-    bool starved; /* work was left unread for want of room for jobs */
+    bool starved;                   /* work was left unread for want of room for jobs */
+    struct ZSTD_CCtx_s *compressor; /* body.c */
     /* Notices (notice.c). */
     struct queue_notice *notices; /* a hash by message */
     unsigned notice_count;

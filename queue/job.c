@@ -201,7 +201,6 @@ job_new(struct queue *q, const struct job_source *src)
     job->q = q;
     sm_init(&job->sm, JOB_ROWS, JOB_STATE_COUNT, JOB_READY, NULL);
     arena_init(&job->arena, JOB_MEMORY_MAX);
-    list_node_init(&job->node);
     list_node_init(&job->ready);
     struct key lane;
     if (!job_read(job, src) || !job_note_old(job) ||
@@ -370,30 +369,6 @@ const struct content *
 queue_job_content(const struct queue_job *job)
 {
     return &job->content;
-}
-
-struct list_node *
-queue_job_node(struct queue_job *job)
-{
-    return &job->node;
-}
-
-struct queue_job *
-queue_job_from_node(struct list_node *node)
-{
-    return container_of(node, struct queue_job, node);
-}
-
-void *
-queue_job_user(const struct queue_job *job)
-{
-    return job->user;
-}
-
-void
-queue_job_set_user(struct queue_job *job, void *user)
-{
-    job->user = user;
 }
 
 void

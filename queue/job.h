@@ -47,10 +47,8 @@ struct queue_job {
     size_t member_n;
     struct lane *lane;
     struct record_attempt attempt;
-    int64_t due_unix_ms;   /* as it was scheduled */
-    struct list_node node; /* the consumer's */
+    int64_t due_unix_ms; /* as it was scheduled */
     struct list_node ready;
-    void *user;
     UT_hash_handle hh;
 };
 

@@ -19,13 +19,30 @@ key_slice(const struct key *k)
     return slice_from(k->text, k->n);
 }
 
+static void
+add(struct key *k, const char *text, size_t n)
+{
+    BUG_ON(k->n + n >= sizeof k->text);
+    memcpy(k->text + k->n, text, n);
+    k->n += n;
+}
+
+/* "sp:{P}:" kind rest. By hand: a message needs some thirty of these. */
 static struct key
 key_printed(unsigned partition, const char *kind, const char *rest)
 {
     struct key k;
-    int n = snprintf(k.text, sizeof k.text, "sp:{%u}:%s%s", partition, kind, rest);
-    BUG_ON(n < 0 || (size_t)n >= sizeof k.text);
-    k.n = (size_t)n;
+    char digits[3];
+    size_t at = sizeof digits;
+    BUG_ON(partition >= QUEUE_PARTITIONS);
+    for (unsigned left = partition; at == sizeof digits || left > 0; left /= 10)
+        digits[--at] = (char)('0' + left % 10);
+    k.n = 0;
+    add(&k, "sp:{", 4);
+    add(&k, digits + at, sizeof digits - at);
+    add(&k, "}:", 2);
+    add(&k, kind, strlen(kind));
+    add(&k, rest, strlen(rest));
     return k;
 }
 

@@ -10,7 +10,9 @@
 #include "queue/link.h"
 
 #include <hiredis/hiredis.h>
+#include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "relay/sys/base/bug.h"
 #include "relay/sys/base/clock.h"
@@ -23,7 +25,8 @@ enum {
     RETRY_FIRST_MS = 50, /* a restarted Redis is back in well under a second */
     RETRY_MOST_MS = 1000,
     REFUSED_RETRY_MS = 1000,
-    STICKY_RETRY_MS = 200, /* after an error that passes by itself */
+    SCRIPT_TEXT_USUAL = 1536, /* a commit of one recipient: it does not grow step by step */
+    STICKY_RETRY_MS = 200,    /* after an error that passes by itself */
 };
 
 enum link_state { LINK_DOWN, LINK_CONNECTING, LINK_GREETING, LINK_UP };
@@ -42,6 +45,7 @@ struct link {
     size_t sent_bytes; /* of the commands in `sent` */
     struct timer deadline, retry;
     uint64_t retry_ms;
+    char lost_why[96]; /* the last time, told to the log; "" while up */
 };
 
 struct link_pool {
@@ -96,11 +100,8 @@ link_arg_str(struct link_cmd *c, const char *s)
 void
 link_arg_int(struct link_cmd *c, int64_t v)
 {
-    struct buf b;
-    buf_init(&b, 32);
-    buf_addf(&b, "%lld", (long long)v);
-    link_arg(c, buf_slice(&b));
-    buf_fini(&b);
+    char text[24];
+    link_arg(c, slice_from(text, (size_t)snprintf(text, sizeof text, "%lld", (long long)v)));
 }
 
 void
@@ -112,6 +113,7 @@ link_cmd_plain(struct link_cmd *c, const char *name)
 void
 link_cmd_script(struct link_cmd *c, enum script_name name, unsigned keys)
 {
+    buf_reserve(&c->text, SCRIPT_TEXT_USUAL);
     c->call = &c->pool->scripts->of[name];
     link_arg_int(c, keys);
 }
@@ -166,9 +168,11 @@ cmd_settle(struct link_cmd *c, enum link_outcome outcome)
     c->done(c);
 }
 
+/* A reply that put it off is freed by the caller. */
 static void
 cmd_wait(struct link_cmd *c)
 {
+    c->reply = NULL;
     c->place = CMD_WAITING;
     list_push(&c->pool->waiting, &c->node);
 }
@@ -345,6 +349,7 @@ on_sticky_retry(struct timer *t)
 static void
 cmd_resend(struct link *k, struct link_cmd *c)
 {
+    c->reply = NULL;
     c->place = CMD_BACKLOG;
     list_push(&k->backlog, &c->node);
     flush_backlog(k);
@@ -522,6 +527,7 @@ link_greeted(struct link_pool *p, unsigned link)
     k->state = LINK_UP;
     note_links_up(p);
     k->retry_ms = RETRY_FIRST_MS;
+    k->lost_why[0] = '\0';
     LOG(LOG_INFO, "queue.link.up", LF_U("link", link));
     p->user->on_up(p->user, link);
     release_waiting(p);
@@ -575,6 +581,17 @@ link_reset(struct link *k)
     timer_cancel(&k->retry);
 }
 
+/* Warns once of each reason: a Redis that loads its data, or is stopped, is asked
+ * several times a second. */
+static void
+say_lost(struct link *k, const char *why)
+{
+    bool is_news = strncmp(k->lost_why, why, sizeof k->lost_why - 1) != 0;
+    LOG(is_news ? LOG_WARN : LOG_DEBUG, "queue.link.lost", LF_U("link", k->index),
+        LF_STR("why", why));
+    snprintf(k->lost_why, sizeof k->lost_why, "%s", why);
+}
+
 static void
 link_down(struct link *k, const char *why)
 {
@@ -585,7 +602,7 @@ link_down(struct link *k, const char *why)
     link_reset(k);
     note_links_up(k->pool);
     if (!k->pool->closing) {
-        LOG(LOG_WARN, "queue.link.lost", LF_U("link", k->index), LF_STR("why", why));
+        say_lost(k, why);
         metrics_add(METRIC_REDIS_ERRORS, 1);
         plan_retry(k, k->retry_ms);
         if (was_up)

@@ -94,7 +94,8 @@ struct queue_message {
 
 struct queue_config {
     struct net_address redis;
-    const char *dataset; /* its uuid, when known: another or none is refused; NULL or "": not */
+    const char *dataset;  /* its uuid, when known: another or none is refused; NULL or "": not */
+    const char *disk_dir; /* on the disk that Redis writes to, borrowed; NULL: not known */
     const char *redis_user, *redis_password; /* borrowed; "" or NULL: no AUTH is sent */
     struct tls_context *redis_tls;           /* borrowed, verifying; NULL: without TLS */
     unsigned links;                          /* connections to Redis, 1..8 */
@@ -200,11 +201,6 @@ const struct queue_message *queue_job_message(const struct queue_job *job);
 struct queue_delivery *queue_job_delivery(struct queue_job *job);
 /* The bytes, when they are in memory already (head and rest NULL otherwise). */
 const struct content *queue_job_content(const struct queue_job *job);
-/* For the consumer's own lists and back-pointers while it owns the job. */
-struct list_node *queue_job_node(struct queue_job *job);
-struct queue_job *queue_job_from_node(struct list_node *node);
-void *queue_job_user(const struct queue_job *job);
-void queue_job_set_user(struct queue_job *job, void *user);
 /* Copies into the job's memory and sets targets[i].reply. */
 void queue_job_set_reply(struct queue_job *job, unsigned target, struct slice reply);
 

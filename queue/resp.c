@@ -175,7 +175,9 @@ resp_guard_feed(struct resp_guard *g, struct slice bytes)
 void
 resp_add_bulk(struct buf *b, struct slice s)
 {
-    buf_addf(b, "$%zu\r\n", s.n);
+    buf_add_char(b, '$');
+    buf_add_u64(b, s.n);
+    buf_add_str(b, "\r\n");
     buf_add(b, s);
     buf_add_str(b, "\r\n");
 }

@@ -357,6 +357,15 @@ list_page(struct queue_suppressions_state *s)
     link_cmd_start(&s->cmd);
 }
 
+/* Of another tenant's cursor nothing is believed: behind it are others' entries. */
+static bool
+has_own_cursor(const struct queue_suppressions_op *op)
+{
+    uint8_t digest[TENANT_DIGEST];
+    tenant_digest(op->tenant, digest);
+    return op->has_after && (op->tenant.n == 0 || memcmp(op->after, digest, sizeof digest) == 0);
+}
+
 void
 queue_suppressions_start(struct queue_suppressions_op *op, struct queue *q)
 {
@@ -370,7 +379,7 @@ queue_suppressions_start(struct queue_suppressions_op *op, struct queue *q)
     op->has_more = false;
     err_clear(&op->err);
     deferred_init(&s->cancelled, q->loop, on_list_cancelled);
-    if (op->has_after) {
+    if (has_own_cursor(op)) {
         memcpy(op->next, op->after, MEMBER);
         s->in_shard = true;
         s->shard = op->after[TENANT_DIGEST] % SHARDS;

@@ -5,8 +5,10 @@
  * head is cut and checked, the body is read (BODY), the route's handler works (WORK) and answers,
  * and the connection is idle again; what was sent ahead is looked at then.
  *
- * Ways it ends: the client closes (its request is then gone), the time limit of
- * the state passes, an answer says "Connection: close", or the server drains.
+ * Ways it ends: the connection breaks (its request is then gone), the time limit of
+ * the state passes, an answer says "Connection: close", or the server drains. A client
+ * that closes its side only gets the answers to what it sent whole, and 400 to what
+ * it did not.
  * After a refusal in the middle of a request what the client still sends is read
  * and dropped for a while (LINGER): closing at once would make the kernel reset
  * the connection, and the client would never read the answer (RFC 9112 9.6).
@@ -324,14 +326,31 @@ step(struct http_connection *c)
     }
 }
 
+/* Nothing more comes, and what is there has been looked at. Empty lines behind a
+ * request are none (RFC 9112 2.2). */
+static void
+end_of_input(struct http_connection *c)
+{
+    bool head = c->sm.state == CONN_HEAD;
+    if (c->sm.state == CONN_WORK || c->sm.state == CONN_FLUSH || c->sm.state == CONN_CLOSING)
+        return; /* an answer is under way */
+    if (c->sm.state == CONN_BODY || (head && slice_trim(stream_input(c->stream)).n > 0))
+        refuse(c, 400, "incomplete_request", "the connection ended in the middle of the request");
+    else
+        connection_close(c);
+}
+
 /* Runs until the connection waits; the next request of the same client gets its
  * turn only after everybody else's. */
 static void
 pump(struct http_connection *c)
 {
     do {
-        if (!step(c))
+        if (!step(c)) {
+            if (c->ended)
+                end_of_input(c);
             return;
+        }
     } while (c->sm.state != CONN_IDLE && c->sm.state != CONN_CLOSING);
     deferred_schedule(&c->pump);
 }
@@ -344,6 +363,12 @@ on_pump(struct deferred *d)
         connection_close(c);
     else
         pump(c);
+}
+
+bool
+connection_has_more(const struct http_connection *c)
+{
+    return !c->ended || stream_input(c->stream).n > 0;
 }
 
 void
@@ -379,11 +404,18 @@ on_drain(struct stream_user *u)
     deferred_schedule(&c->pump);
 }
 
+/* ERR_CLOSED may be the client's side only: whether it still reads shows when the
+ * answer is written. After anything else nobody is there any more. */
 static void
 on_end(struct stream_user *u, const struct err *why)
 {
-    (void)why; /* whatever it was, nobody is there any more */
-    connection_close(container_of(u, struct http_connection, user));
+    struct http_connection *c = container_of(u, struct http_connection, user);
+    if (why->code != ERR_CLOSED) {
+        connection_close(c);
+        return;
+    }
+    c->ended = true;
+    pump(c);
 }
 
 static void

@@ -150,7 +150,8 @@ http_respond(struct http_request *r, const struct http_reply *reply)
     count(r, reply->status);
     /* An answer before the whole request was read ends the connection: where
      * the next request begins is not known. */
-    bool keep = c->sm.state == CONN_WORK && r->head.keep_alive && !r->server->draining;
+    bool keep = c->sm.state == CONN_WORK && r->head.keep_alive && !r->server->draining &&
+                connection_has_more(c);
     struct buf head;
     buf_init(&head, RESPONSE_HEAD_MAX);
     add_head(&head, r, reply, keep);

@@ -5,9 +5,10 @@
  *
  * One request at a time on a connection; what the client sends ahead waits in
  * the stream's input, so a flooding client costs that buffer and no more. A
- * client that closes while its request is worked on is gone (a half-closed
- * connection counts as closed): on_gone comes, and the handler still answers,
- * into nothing, when it has cancelled what it had under way.
+ * client whose connection breaks while its request is worked on is gone: on_gone
+ * comes, and the handler still answers, into nothing, when it has cancelled what
+ * it had under way. One that closes may have closed its side only and wait for the
+ * answer: what it sent whole is answered, then the connection is closed.
  */
 #ifndef STAGEPOST_API_HTTP_SERVER_H
 #define STAGEPOST_API_HTTP_SERVER_H

@@ -59,6 +59,7 @@ struct http_connection {
     struct chunked chunked;
     struct http_request *request; /* CONN_HEAD to CONN_WORK */
     uint64_t linger_until_ms;
+    bool ended; /* the client has sent its last byte */
 };
 
 void connection_new(struct http_server *s, const struct http_listener *from, struct stream *stream);
@@ -66,6 +67,8 @@ void connection_new(struct http_server *s, const struct http_listener *from, str
 void connection_close(struct http_connection *c);
 /* The server drains: what the client still owes must come soon. */
 void connection_hurry(struct http_connection *c);
+/* Whether another request can follow the one that is being answered. */
+bool connection_has_more(const struct http_connection *c);
 /* The request of this connection was answered; `keep`: another may follow. */
 void connection_answered(struct http_connection *c, bool keep);
 

@@ -186,8 +186,10 @@ respond(struct change *c)
         writer_string(&w, "password", slice_str(c->secret.password));
         writer_string(&w, "key", slice_str(c->secret.key));
     }
-    if (c->sweep.done != NULL)
+    if (c->sweep.done != NULL) {
         writer_number(&w, "affected", c->sweep.affected);
+        writer_number(&w, "in_flight", c->sweep.in_flight);
+    }
     writer_close(&w, '}');
     api_respond_json(c->request, CHANGES[c->kind].status, &body);
 }
@@ -233,9 +235,7 @@ finish(struct change *c)
 {
     bool sweeps = c->kind == CHANGE_FREEZE || c->kind == CHANGE_UNFREEZE;
     timer_init(&c->settle, c->api->parts.loop, sweeps ? on_settled : on_known);
-    timer_start(&c->settle, c->kind == CHANGE_FREEZE     ? CREDENTIAL_SETTLE_MS
-                            : c->kind == CHANGE_UNFREEZE ? 0
-                                                         : CREDENTIAL_KNOWN_MS);
+    timer_start(&c->settle, c->kind == CHANGE_FREEZE ? CREDENTIAL_SETTLE_MS : CREDENTIAL_KNOWN_MS);
 }
 
 static void

@@ -74,6 +74,7 @@ judge(struct validation *v)
     bool bulk = v->credential->klass == CONFIG_BULK || v->message.klass == SUBMIT_CLASS_BULK;
     const struct lint_facts facts = {
         .bulk = bulk,
+        .now_unix_ms = clock_sched_unix_ms(),
         .config = a->parts.config,
         .credential = v->credential,
         .believed = v->checked && !v->preflight.late ? &v->preflight.verdict : NULL,

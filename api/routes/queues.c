@@ -70,13 +70,17 @@ write_row(struct writer *w, const struct summary *s, const struct queue_row *row
     writer_close(w, '}');
 }
 
-/* Queued and deferred of all rows: those that are shown say how they divide. */
+/* Queued and deferred of all rows, in the proportion of those that are shown. */
 static void
 write_total(struct writer *w, const struct queue_summary_op *op)
 {
-    uint64_t deferred = 0;
-    for (unsigned i = 0; i < op->count; i++)
+    uint64_t deferred = 0, shown = 0;
+    for (unsigned i = 0; i < op->count; i++) {
         deferred += op->rows[i].deferred;
+        shown += op->rows[i].queued + op->rows[i].deferred;
+    }
+    if (shown > 0 && shown < op->total.queued)
+        deferred = deferred * op->total.queued / shown;
     writer_open(w, "total", '{');
     writer_number(w, "queued", op->total.queued - deferred);
     writer_number(w, "deferred", deferred);

@@ -26,5 +26,5 @@ else
 end
 local event = call('XADD', KEYS[11], '*', 'e', ARGV[9])
 add_left(KEYS[1], finished(ARGV[4]) and -1 or 0, S.stat, KEYS[9], ARGV[10], ARGV[11], 12, #KEYS - 11)
-tell_owner(KEYS[10], S.stat, ARGV[12], ARGV[13])
+tell_owner(call('HGET', KEYS[10], 'o'), S.stat, ARGV[12], ARGV[13])
 return {'OK', event, history(S.stat)}

@@ -10,33 +10,32 @@ local nq, nc, nd = tonumber(ARGV[7]), tonumber(ARGV[8]), tonumber(ARGV[13])
 local left = tonumber(ARGV[6])
 local dataset = call('HGET', KEYS[3], 'u')
 if dataset and dataset ~= ARGV[1] then return {'OTHER'} end
-if call('EXISTS', KEYS[1]) == 1 then return {'CANCELLED'} end
-if call('EXISTS', KEYS[2]) == 1 then return {'OK'} end
+if call('EXISTS', KEYS[1], KEYS[2]) > 0 then
+  return {call('EXISTS', KEYS[1]) == 1 and 'CANCELLED' or 'OK'}
+end
 if ARGV[9] ~= '' then
   local old = call('GET', KEYS[7])
   if old and string.sub(old, 37) == ARGV[9] then return {'REPLAYED', string.sub(old, 1, 36)} end
   if old then return {'CONFLICT'} end
 end
-for i = 10 + nq, 9 + nq + nc do
-  if call('EXISTS', KEYS[i]) == 0 then return {'CHUNK'} end
-end
+if nc > 0 and call('EXISTS', unpack(KEYS, 10 + nq, 9 + nq + nc)) < nc then return {'CHUNK'} end
 -- A wrong type must show before the first write.
 for i = 8, 9 + nq do call('ZCARD', KEYS[i]) end
 call('ZCARD', KEYS[4])
-call('ZCARD', KEYS[6])
-call('HLEN', KEYS[5])
+if left == 0 then call('ZCARD', KEYS[6]) end
+local owner = call('HGET', KEYS[5], 'o')
 for i = 10 + nq, 9 + nq + nc do
   if left > 0 then call('PERSIST', KEYS[i]) else call('UNLINK', KEYS[i]) end
 end
 local size = #ARGV[11] + 512 + index_bytes(ARGV[12])
-call('HSET', KEYS[2], 'r', ARGV[11], 'left', left, 'ix', ARGV[12])
-index_put(KEYS[8], ARGV[12], message_id(ARGV[11]))
+local message = {'r', ARGV[11], 'left', ARGV[6], 'ix', ARGV[12]}
 for i = 1, nd do
-  call('HSET', KEYS[2], 'd' .. (i - 1), ARGV[13 + i])
+  message[5 + 2 * i], message[6 + 2 * i] = string.format('d%d', i - 1), ARGV[13 + i]
   size = size + #ARGV[13 + i]
 end
-call('HSET', KEYS[2], 'hs', size)
-call('HSET', KEYS[3], 'u', ARGV[1])
+call('HSET', KEYS[2], 'hs', size, unpack(message))
+index_put(KEYS[8], ARGV[12], message_id(ARGV[11]))
+if not dataset then call('HSET', KEYS[3], 'u', ARGV[1]) end
 local S = {due = KEYS[4], lanes = KEYS[9], stat = KEYS[3]}
 for i = 1, nq do
   local a = 13 + nd + 3 * (i - 1)
@@ -44,10 +43,10 @@ for i = 1, nq do
 end
 if ARGV[9] ~= '' then call('SET', KEYS[7], ARGV[2] .. ARGV[9], 'PX', ARGV[10]) end
 if left > 0 then
-  call('HINCRBY', KEYS[3], 'live', 1)
+  call('HINCRBY', KEYS[3], 'live', '1')
 else
   call('ZADD', KEYS[6], ARGV[5], ARGV[2])
   call('HINCRBY', KEYS[3], 'hbytes', size)
 end
-if nq > 0 then tell_owner(KEYS[5], KEYS[3], ARGV[3], ARGV[4]) end
+if nq > 0 then tell_owner(owner, KEYS[3], ARGV[3], ARGV[4]) end
 return {'OK'}

@@ -12,12 +12,13 @@
 --      16 held ('': none) 17 trace ('': none)
 local attempt = call('HGET', KEYS[2], ARGV[1])
 local mine = attempt and attempt_id(attempt) == ARGV[3]
-local rec = call('HGET', KEYS[1], 'd' .. ARGV[2])
+local field, attempts = 'd' .. ARGV[2], 'a' .. ARGV[2]
+local m = call('HMGET', KEYS[1], field, attempts, 'left', 'hs', 'tr', 'td')
+local rec, known, trace = m[1], m[2] or '', m[5] or ''
 if not rec then
   if mine then call('HDEL', KEYS[2], ARGV[1]) end
   return {'GONE'}
 end
-local known = call('HGET', KEYS[1], 'a' .. ARGV[2]) or ''
 for i = 1, #known, 16 do
   if string.sub(known, i, i + 15) == ARGV[3] then return {'DONE'} end
 end
@@ -27,11 +28,13 @@ if revision(rec) ~= ARGV[4] or (ARGV[6] == 'attempt' and not mine)
 end
 local other = attempt and not mine
 if mine then call('HDEL', KEYS[2], ARGV[1]) end
-call('HSET', KEYS[1], 'd' .. ARGV[2], ARGV[5],
-     'a' .. ARGV[2], string.sub(ARGV[3] .. known, 1, 64))
 local S = {due = KEYS[4], lanes = KEYS[10], held = KEYS[11], stat = KEYS[7]}
-grow(KEYS[1], S, #ARGV[5] - #rec)
-add_trace(KEYS[1], S, ARGV[17])
+local longer, dropped = trace, 0
+if ARGV[17] ~= '' then longer, dropped = longer_trace(trace, ARGV[17]) end
+local more = #ARGV[5] - #rec + #longer - #trace
+call('HSET', KEYS[1], field, ARGV[5], attempts, string.sub(ARGV[3] .. known, 1, 64),
+     'hs', (m[4] or 0) + more, 'tr', longer, 'td', (m[6] or 0) + dropped)
+if tonumber(m[3] or 0) <= 0 then call('HINCRBY', S.stat, 'hbytes', more) end
 note_held(S, KEYS[12], ARGV[8], ARGV[1], ARGV[12], ARGV[16] ~= '')
 local left = 0
 if finished(ARGV[5]) then
@@ -49,5 +52,5 @@ end
 local event = ''
 if ARGV[9] ~= '' then event = call('XADD', KEYS[5], '*', 'e', ARGV[9]) end
 add_left(KEYS[1], left, KEYS[7], KEYS[8], ARGV[12], ARGV[13], 13, #KEYS - 12)
-tell_owner(KEYS[9], KEYS[7], ARGV[14], ARGV[15])
+tell_owner(call('HGET', KEYS[9], 'o'), KEYS[7], ARGV[14], ARGV[15])
 return {'OK', event, history(KEYS[7])}

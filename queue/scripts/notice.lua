@@ -50,5 +50,5 @@ end
 if call('EXISTS', KEYS[2]) == 1 then
   add_left(KEYS[2], -#debts, KEYS[3], KEYS[4], ARGV[3], ARGV[2], 11 + nc, #KEYS - 10 - nc)
 end
-tell_owner(KEYS[5], KEYS[3], ARGV[4], ARGV[5])
+tell_owner(call('HGET', KEYS[5], 'o'), KEYS[3], ARGV[4], ARGV[5])
 return {'OK', history(KEYS[3])}

@@ -5,6 +5,8 @@
 
 #include <jansson.h>
 #include <openssl/crypto.h>
+#include <openssl/evp.h>
+#include <openssl/hmac.h>
 
 #include "relay/accept/api_key.h"
 #include "relay/accept/policy/expiry.h"
@@ -27,8 +29,9 @@ credentials_new(struct loop *l, const struct config *c)
     BUG_ON(cs == NULL);
     cs->loop = l;
     cs->config = c;
+    list_init(&cs->hashing);
     random_bytes(cs->mac_key, sizeof cs->mac_key);
-    random_bytes(cs->salt_key, sizeof cs->salt_key);
+    random_bytes(cs->name_key, sizeof cs->name_key);
     return cs;
 }
 
@@ -37,6 +40,12 @@ credentials_use_queue(struct credentials *cs, struct queue *q)
 {
     cs->queue = cs->config->development ? NULL : q;
     cs->registry = credential_registry_new(cs, q);
+}
+
+bool
+credentials_are_known(const struct credentials *cs)
+{
+    return cs->registry == NULL || cs->held != NULL;
 }
 
 void
@@ -73,7 +82,9 @@ const struct config_credential *
 credential_by_user(const struct credentials *cs, struct slice user)
 {
     const struct config_credential *cr = config_credential_by_user(cs->config, user);
-    return cr != NULL || cs->held == NULL ? cr : config_credential_by_user(cs->held, user);
+    const struct config_credential *held =
+        cs->held != NULL ? config_credential_by_user(cs->held, user) : NULL;
+    return cr != NULL ? cr : held;
 }
 
 bool
@@ -117,6 +128,47 @@ credential_is_usable(const struct config_credential *cr, const struct net_addres
     LOG(LOG_NOTICE, "credential.not-usable", LF_STR("why", over ? "expired" : "network"),
         LF_STR("user", cr->user), LF_STR("client", ip));
     return false;
+}
+
+/* ---- names that nobody has -------------------------------------------------- */
+
+void
+credential_name_digest(const struct credentials *cs, enum credential_invented what,
+                       struct slice user, uint8_t digest[SHA512_DIGEST_LENGTH])
+{
+    uint8_t key[sizeof cs->name_key + 1];
+    memcpy(key, cs->name_key, sizeof cs->name_key);
+    key[sizeof cs->name_key] = (uint8_t)what;
+    BUG_ON(HMAC(EVP_sha512(), key, sizeof key, (const unsigned char *)user.p, user.n, digest,
+                NULL) == NULL);
+    OPENSSL_cleanse(key, sizeof key);
+}
+
+void
+credential_use_dataset(struct credentials *cs, struct slice dataset)
+{
+    if (dataset.n > 0)
+        SHA256((const unsigned char *)dataset.p, dataset.n, cs->name_key);
+}
+
+const struct config_credential *
+credential_standing_in(const struct credentials *cs, struct slice user,
+                       bool (*has)(const struct config_credential *))
+{
+    uint8_t digest[SHA512_DIGEST_LENGTH];
+    const struct config_credential *cr;
+    uint32_t count = 0, chosen;
+    for (unsigned i = 0; (cr = credential_at(cs, i)) != NULL; i++)
+        count += has(cr);
+    if (count == 0)
+        return NULL;
+    credential_name_digest(cs, INVENTED_STAND_IN, user, digest);
+    memcpy(&chosen, digest, sizeof chosen);
+    chosen %= count;
+    for (unsigned i = 0; (cr = credential_at(cs, i)) != NULL; i++)
+        if (has(cr) && chosen-- == 0)
+            break;
+    return cr;
 }
 
 /* ---- proofs --------------------------------------------------------------- */

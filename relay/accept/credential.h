@@ -4,8 +4,8 @@
  * by SHA-256. A failed and an unknown user cost the same time.
  *
  * An API key is a password too, under any user name that is not another
- * credential's: what it is configured for in many clients has one field for a
- * key and one for a name that they want filled.
+ * credential's of its tenant: what it is configured for in many clients has one
+ * field for a key and one for a name that they want filled.
  */
 #ifndef STAGEPOST_ACCEPT_CREDENTIAL_H
 #define STAGEPOST_ACCEPT_CREDENTIAL_H
@@ -24,6 +24,10 @@ struct credentials *credentials_new(struct loop *l, const struct config *c);
  * failures are counted, by network and by account: who has failed too often has to
  * wait, but for development mode. */
 void credentials_use_queue(struct credentials *cs, struct queue *q);
+/* Whether the credentials of the registry, and which ones are frozen, are known: not
+ * before the queue was up for a moment. Until then nobody is told that a secret is
+ * wrong, and nobody gets in. */
+bool credentials_are_known(const struct credentials *cs);
 /* Asks the queue nothing more by itself: before the queue is closed. */
 void credentials_close(struct credentials *cs);
 void credentials_free(struct credentials *cs);
@@ -39,7 +43,8 @@ struct credential_check_op {
     enum credential_result {
         CREDENTIAL_OK,
         CREDENTIAL_WRONG,
-        CREDENTIAL_BUSY, /* too many hashes under way, or nobody counts failures: 454 4.7.0 */
+        CREDENTIAL_BUSY, /* too many hashes under way, nobody counts failures, or the
+                          * credentials are not known yet: 454 4.7.0 */
         CREDENTIAL_WAIT, /* too many failures; wait_s */
     } result;
     unsigned wait_s;                            /* out */
@@ -84,8 +89,7 @@ const struct config_credential *credential_renew(const struct credentials *cs,
                                                  const struct net_address *from);
 
 /* NULL when no credential has this key, or it may not be used now or from there. A
- * frozen one is found: it may look, the door refuses its mail. Constant time for a
- * given length. */
+ * frozen one is found, so that it can be told why. Constant time for a given length. */
 const struct config_credential *credential_by_key(const struct credentials *cs, struct slice key,
                                                   const struct net_address *from);
 /* Whether what is in force under this name is frozen, wherever it is kept. */

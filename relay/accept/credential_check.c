@@ -3,11 +3,14 @@
  * often; the user is looked up; when the password was right some minutes ago, or
  * is an API key, or this is the proof of a SCRAM exchange, the answer is ready on the
  * next turn; else crypt_r() runs on the work pool and a right answer is remembered.
+ * Who asks the same meanwhile waits for that answer: after a restart all clients of
+ * an application come at once, with one password.
  *
  * Ways it ends: OK, WRONG (a known or an unknown user: as many hashes were
  * computed for both), WAIT (nothing was computed: a right password is not told
- * from a wrong one), BUSY (CREDENTIAL_HASHES_MAX are under way, Redis is away, or
- * cancelled). The hash of a cancelled check runs to its end unheard.
+ * from a wrong one), BUSY (CREDENTIAL_HASHES_MAX are under way, Redis is away, the
+ * credentials are not known yet, or cancelled). The hash of a cancelled check runs to its end
+ * unheard.
  */
 #include <crypt.h>
 #include <stdlib.h>
@@ -36,13 +39,14 @@ struct credential_check_state {
     struct credential_check_op *op;          /* NULL once cancelled and told */
     struct net_address from;
     bool has_from;
-    const struct config_credential *credential; /* NULL: unknown user */
-    const char *settings[PASSWORDS];            /* stored hash, or the dummy's */
-    bool live[PASSWORDS];                       /* a stored one, which may be right */
-    unsigned count;                             /* of settings */
-    const char *proven;                         /* the stored hash that was right */
-    struct slice user;                          /* copies in one piece of memory, wiped */
-    char *password;                             /* NUL-terminated */
+    const struct config_credential *credential;    /* NULL: unknown user */
+    const char *settings[PASSWORDS];               /* stored hash, or the dummy's */
+    bool live[PASSWORDS];                          /* a stored one, which may be right */
+    uint8_t macs[PASSWORDS][SHA256_DIGEST_LENGTH]; /* of user, password and setting */
+    unsigned count;                                /* of settings */
+    const char *proven;                            /* the stored hash that was right */
+    struct slice user;                             /* copies in one piece of memory, wiped */
+    char *password;                                /* NUL-terminated */
     size_t password_bytes, secret_bytes;
     struct crypt_data *crypt;
     struct credential_scram *scram; /* not NULL: `password` is its last message */
@@ -50,8 +54,11 @@ struct credential_check_state {
     char network[64];
     unsigned wait_s;
     enum credential_result result;
-    bool asking, working; /* the guard is, the pool is */
-    bool telling;         /* `soon` is scheduled: the result is settled */
+    struct list_node node; /* of `hashing`, or of another's `waiters` */
+    struct list waiters;   /* for the answer to the same question */
+    bool refused;          /* right, and of no use */
+    bool asking, working;  /* the guard is, the pool is */
+    bool telling;          /* `soon` is scheduled: the result is settled */
 };
 
 /* ---- what was verified before ------------------------------------------- */
@@ -61,7 +68,7 @@ static void
 mac_of(const struct credential_check_state *st, const char *stored,
        uint8_t mac[SHA256_DIGEST_LENGTH])
 {
-    struct slice password = slice_str(st->password);
+    struct slice password = slice_from(st->password, st->password_bytes);
     const uint64_t lengths[] = {st->user.n, password.n};
     struct buf b;
     BUG_ON(stored == NULL);
@@ -88,12 +95,10 @@ verified_slot(struct credentials *cs, const uint8_t mac[SHA256_DIGEST_LENGTH])
 static const char *
 verified_before(const struct credential_check_state *st)
 {
-    uint8_t mac[SHA256_DIGEST_LENGTH];
     for (unsigned i = 0; i < st->count; i++) {
-        mac_of(st, st->settings[i], mac);
-        const struct verified *v = verified_slot(st->cs, mac);
+        const struct verified *v = verified_slot(st->cs, st->macs[i]);
         if (st->live[i] && v->until_ms > clock_mono_ms() &&
-            CRYPTO_memcmp(v->mac, mac, sizeof v->mac) == 0)
+            CRYPTO_memcmp(v->mac, st->macs[i], sizeof v->mac) == 0)
             return st->settings[i];
     }
     return NULL;
@@ -102,11 +107,13 @@ verified_before(const struct credential_check_state *st)
 static void
 remember(const struct credential_check_state *st)
 {
-    uint8_t mac[SHA256_DIGEST_LENGTH];
-    mac_of(st, st->proven, mac);
-    struct verified *v = verified_slot(st->cs, mac);
-    memcpy(v->mac, mac, sizeof v->mac);
-    v->until_ms = clock_mono_ms() + CREDENTIAL_CACHE_MS;
+    for (unsigned i = 0; i < st->count; i++) {
+        if (st->settings[i] != st->proven)
+            continue;
+        struct verified *v = verified_slot(st->cs, st->macs[i]);
+        memcpy(v->mac, st->macs[i], sizeof v->mac);
+        v->until_ms = clock_mono_ms() + CREDENTIAL_CACHE_MS;
+    }
 }
 
 /* ---- the end -------------------------------------------------------------- */
@@ -134,28 +141,33 @@ state_free_when_idle(struct credential_check_state *st)
         state_free(st);
 }
 
-/* What the guard is told; only names of accounts that there are: strangers could
- * fill Redis with others. */
+/* What the guard is told. Failures at names that nobody has count too: when only ours
+ * became slow under attack, an attack would find them. Each costs a hash, so that
+ * strangers cannot fill Redis with names quickly, and is forgotten after an hour. */
 static void
 note_result(const struct credential_check_state *st, enum credential_result result)
 {
-    const struct config_credential *cr = st->credential;
-    struct slice account = cr != NULL ? slice_str(cr->user) : SLICE_NONE;
     bool right = result == CREDENTIAL_OK;
+    struct slice account = right ? slice_str(st->credential->user) : st->user;
     if (st->network[0] == '\0' || (right && st->guard.is_known))
         return;
     if (right || result == CREDENTIAL_WRONG)
         queue_guard_note(st->cs->queue, account, slice_str(st->network), !right);
 }
 
-/* It may have been removed or changed by a reload while the hash was computed. */
+/* It may have been removed or changed by a reload while the hash was computed; and a
+ * right secret may be used neither from everywhere nor for ever. Once refused it is not
+ * asked again: the log says why. */
 static const struct config_credential *
-admitted(const struct credential_check_state *st)
+admitted(struct credential_check_state *st)
 {
-    if (st->proven == NULL || st->credential == NULL)
+    if (st->proven == NULL || st->credential == NULL || st->refused)
         return NULL;
     struct credential_proof proof = credential_proof_of(st->proven);
-    return credential_renew(st->cs, st->credential, &proof, st->has_from ? &st->from : NULL);
+    const struct config_credential *cr =
+        credential_renew(st->cs, st->credential, &proof, st->has_from ? &st->from : NULL);
+    st->refused = cr == NULL;
+    return cr;
 }
 
 /* Tells the owner; the hash may still be running. */
@@ -191,6 +203,43 @@ tell_soon(struct credential_check_state *st, enum credential_result result)
     deferred_schedule(&st->soon);
 }
 
+/* ---- the same question ----------------------------------------------------- */
+
+static bool
+same_question(const struct credential_check_state *a, const struct credential_check_state *b)
+{
+    return a->count == b->count && memcmp(a->live, b->live, sizeof a->live) == 0 &&
+           CRYPTO_memcmp(a->macs, b->macs, sizeof a->macs) == 0;
+}
+
+/* false: nobody has asked the same. */
+static bool
+try_wait_for_another(struct credential_check_state *st)
+{
+    LIST_EACH(&st->cs->hashing, it)
+    {
+        struct credential_check_state *other =
+            container_of(it, struct credential_check_state, node);
+        if (!same_question(st, other))
+            continue;
+        list_push(&other->waiters, &st->node);
+        return true;
+    }
+    return false;
+}
+
+/* A right answer has been remembered by now. */
+static void
+tell_waiters(struct credential_check_state *st)
+{
+    struct list_node *n;
+    while ((n = list_pop(&st->waiters)) != NULL) {
+        struct credential_check_state *w = container_of(n, struct credential_check_state, node);
+        w->proven = verified_before(w);
+        tell_soon(w, w->proven != NULL ? CREDENTIAL_OK : CREDENTIAL_WRONG);
+    }
+}
+
 /* ---- the hash ------------------------------------------------------------- */
 
 /* crypt_r() answers "*0" or "*1", or NULL, to what it cannot hash; neither can
@@ -203,12 +252,13 @@ matches(const struct credential_check_state *st, const char *setting)
     return got != NULL && got[0] != '*' && strlen(got) == n && CRYPTO_memcmp(got, setting, n) == 0;
 }
 
-/* On the pool thread. */
+/* On the pool thread. All of them: a right one that may not be used takes as long as a
+ * wrong one. */
 static void
 hash_run(struct work_op *work)
 {
     struct credential_check_state *st = container_of(work, struct credential_check_state, work);
-    for (unsigned i = 0; i < st->count && st->proven == NULL; i++)
+    for (unsigned i = 0; i < st->count; i++)
         if (matches(st, st->settings[i]) && st->live[i])
             st->proven = st->settings[i];
 }
@@ -219,8 +269,10 @@ hash_done(struct work_op *work)
     struct credential_check_state *st = container_of(work, struct credential_check_state, work);
     st->working = false;
     st->cs->hashes--;
+    list_remove(&st->node);
     if (st->proven != NULL)
         remember(st);
+    tell_waiters(st);
     if (st->op == NULL) {
         state_free_when_idle(st);
         return;
@@ -233,36 +285,48 @@ hash_done(struct work_op *work)
 
 /* ---- what is hashed ------------------------------------------------------- */
 
-/* What an unknown user costs is what the first known one costs, as often as any
- * user needs. */
+/* "": none. */
 static const char *
-dummy_setting(const struct credentials *cs, unsigned *rounds)
+some_password_hash(const struct config_credential *cr)
 {
-    const char *dummy = DUMMY_SETTING;
-    *rounds = 1;
-    bool found = false;
-    const struct config_credential *cr;
-    for (unsigned i = 0; (cr = credential_at(cs, i)) != NULL; i++) {
-        if (!found && credential_password_hash(cr, 0)[0] != '\0') {
-            dummy = credential_password_hash(cr, 0);
-            found = true;
-        }
-        if (credential_password_hash(cr, 1)[0] != '\0')
-            *rounds = PASSWORDS;
-    }
-    return dummy;
+    const char *first = credential_password_hash(cr, 0);
+    return first[0] != '\0' ? first : credential_password_hash(cr, 1);
 }
 
-/* crypt(5) ends at a NUL, which must not make two passwords one. */
+static bool
+has_password(const struct config_credential *cr)
+{
+    return some_password_hash(cr)[0] != '\0';
+}
+
+/* As often as any user needs. */
+static unsigned
+hashes_needed(const struct credentials *cs)
+{
+    const struct config_credential *cr;
+    for (unsigned i = 0; (cr = credential_at(cs, i)) != NULL; i++)
+        if (credential_password_hash(cr, 1)[0] != '\0')
+            return PASSWORDS;
+    return 1;
+}
+
+/* A user without a password costs what one with a password does: hashes of the file
+ * and of the registry may be of different kinds, and some of them take ten times as
+ * long. crypt(5) ends at a NUL, which must not make two passwords one. */
 static void
 choose_settings(struct credential_check_state *st, bool password_has_nul)
 {
-    const char *dummy = dummy_setting(st->cs, &st->count);
+    bool real = st->credential != NULL && has_password(st->credential);
+    const struct config_credential *stand_in =
+        credential_standing_in(st->cs, st->user, has_password); /* chosen for everybody */
+    const struct config_credential *cr = real ? st->credential : stand_in;
+    const char *some = cr != NULL ? some_password_hash(cr) : DUMMY_SETTING;
+    st->count = hashes_needed(st->cs);
     for (unsigned i = 0; i < st->count; i++) {
-        const char *stored =
-            st->credential != NULL ? credential_password_hash(st->credential, i) : "";
-        st->live[i] = stored[0] != '\0' && !password_has_nul;
-        st->settings[i] = stored[0] != '\0' ? stored : dummy;
+        const char *stored = cr != NULL ? credential_password_hash(cr, i) : "";
+        st->live[i] = real && stored[0] != '\0' && !password_has_nul;
+        st->settings[i] = stored[0] != '\0' ? stored : some;
+        mac_of(st, st->settings[i], st->macs[i]);
     }
 }
 
@@ -281,7 +345,15 @@ keep(struct credential_check_state *st, struct slice user, struct slice password
     st->user = slice_from(name, user.n);
 }
 
-/* A key under the name of another credential is somebody's mistake, and is wrong. */
+/* A key under the name of another credential of its tenant is somebody's mistake, and is
+ * wrong. Names of other tenants are like any name: nobody finds out by a key of his own
+ * which ones there are. */
+static bool
+is_key_under(const struct config_credential *cr, const struct config_credential *named)
+{
+    return named == NULL || named == cr || strcmp(named->tenant, cr->tenant) != 0;
+}
+
 static bool
 is_key(struct credential_check_state *st, struct slice key)
 {
@@ -289,11 +361,28 @@ is_key(struct credential_check_state *st, struct slice key)
     if (key.n < CREDENTIAL_KEY_AS_PASSWORD_MIN)
         return false;
     const struct config_credential *cr = credential_find_key(st->cs, key, &stored);
-    if (cr == NULL || (st->credential != NULL && st->credential != cr))
+    if (cr == NULL || !is_key_under(cr, st->credential))
         return false;
+    const struct config_credential *named = st->credential;
     st->credential = cr;
     st->proven = stored;
-    return true;
+    if (admitted(st) != NULL)
+        return true;
+    st->credential = named;
+    st->proven = NULL;
+    return false;
+}
+
+/* It was right some minutes ago. One that may not be used any more, or not from there, is
+ * hashed again: a quick refusal would tell that it is right. */
+static bool
+is_remembered(struct credential_check_state *st)
+{
+    st->proven = verified_before(st);
+    if (admitted(st) != NULL)
+        return true;
+    st->proven = NULL;
+    return false;
 }
 
 /* Some hashes of short texts: no work for the pool, nothing to remember. */
@@ -308,23 +397,22 @@ judge_scram(struct credential_check_state *st)
 static void
 begin(struct credential_check_state *st)
 {
+    if (!credentials_are_known(st->cs)) {
+        tell_soon(st, CREDENTIAL_BUSY);
+        return;
+    }
     if (st->scram != NULL) {
         judge_scram(st);
         return;
     }
     struct slice password = slice_from(st->password, st->password_bytes);
-    bool has_nul = slice_find(password, '\0') < password.n;
-    choose_settings(st, has_nul);
-    if (is_key(st, password)) {
+    choose_settings(st, slice_find(password, '\0') < password.n);
+    if (is_key(st, password) || is_remembered(st)) {
         tell_soon(st, CREDENTIAL_OK);
         return;
     }
-    const char *before = has_nul ? NULL : verified_before(st);
-    if (before != NULL) {
-        st->proven = before;
-        tell_soon(st, CREDENTIAL_OK);
+    if (try_wait_for_another(st))
         return;
-    }
     if (st->cs->hashes >= CREDENTIAL_HASHES_MAX) {
         tell_soon(st, CREDENTIAL_BUSY);
         return;
@@ -333,6 +421,7 @@ begin(struct credential_check_state *st)
     BUG_ON(st->crypt == NULL);
     st->working = true;
     st->cs->hashes++;
+    list_push(&st->cs->hashing, &st->node);
     work_start(&st->work, st->cs->loop, hash_run, hash_done);
 }
 
@@ -368,13 +457,14 @@ name_network(struct credential_check_state *st)
     net_address_format_ip(&a, st->network);
 }
 
+/* As many questions for a name that nobody has: their number takes time. */
 static void
 ask_guard(struct credential_check_state *st)
 {
     name_network(st);
     st->asking = true;
     st->guard.done = on_guarded;
-    st->guard.account = st->credential != NULL ? slice_str(st->credential->user) : SLICE_NONE;
+    st->guard.account = st->user;
     st->guard.network = slice_str(st->network);
     queue_guard_start(&st->guard, st->cs->queue);
 }
@@ -392,6 +482,8 @@ check_start(struct credential_check_op *op, struct credentials *cs, struct slice
     op->state = st;
     op->credential = NULL;
     deferred_init(&st->soon, cs->loop, on_soon);
+    list_node_init(&st->node);
+    list_init(&st->waiters);
     st->memory = config_hold(cs->config->memory);
     st->held = cs->held != NULL ? config_hold(cs->held->memory) : NULL;
     st->has_from = op->from != NULL;
@@ -427,5 +519,7 @@ credential_check_cancel(struct credential_check_op *op)
         return;
     if (st->asking)
         queue_guard_cancel(&st->guard);
+    if (!st->working)
+        list_remove(&st->node);
     tell_soon(st, CREDENTIAL_BUSY);
 }

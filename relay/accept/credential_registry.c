@@ -4,7 +4,8 @@
  * requests hold like that of the file. Who waits for an answer gets that of the
  * next question: the one under way may have been asked too early.
  *
- * Ways it ends: Redis is away: what is known stays in force. A record that cannot
+ * Ways it ends: Redis is away: what is known stays in force; when nothing is, it is
+ * asked again soon, since nobody can log in before (credentials_are_known()). A record that cannot
  * be read is left out and logged; the others are taken.
  */
 #include "relay/accept/credential_registry.h"
@@ -203,7 +204,7 @@ on_read(struct queue_registry_read_op *op)
         return;
     }
     if (op->err.code == ERR_NONE && op->generation != r->generation) {
-        credential_scram_use_dataset(r->cs, slice_str(op->dataset));
+        credential_use_dataset(r->cs, slice_str(op->dataset));
         take_over(r);
     }
     tell(&r->asked,
@@ -212,7 +213,7 @@ on_read(struct queue_registry_read_op *op)
     if (r->again)
         ask(r);
     else
-        timer_start(&r->poll, CREDENTIAL_POLL_MS);
+        timer_start(&r->poll, r->generation < 0 ? CREDENTIAL_FIRST_POLL_MS : CREDENTIAL_POLL_MS);
 }
 
 static void

@@ -1,13 +1,11 @@
 /*
  * Which keys a SCRAM exchange is held with. A false salt is a keyed hash of the name,
- * of the length and count that the first credential with keys has: what a stranger is
+ * of the length and count that one of the credentials with keys has: what a stranger is
  * told does not say whether the name is known.
  */
 #include <string.h>
 
 #include <openssl/crypto.h>
-#include <openssl/evp.h>
-#include <openssl/hmac.h>
 
 #include "relay/accept/credential_internal.h"
 #include "relay/sys/base/bug.h"
@@ -46,38 +44,25 @@ credentials_offer_scram(const struct credentials *cs)
     return false;
 }
 
-void
-credential_scram_use_dataset(struct credentials *cs, struct slice dataset)
-{
-    if (dataset.n > 0)
-        SHA256((const unsigned char *)dataset.p, dataset.n, cs->salt_key);
-}
-
 static void
-shape_of_first(const struct credentials *cs, struct scram_key *out)
+take_shape(const struct credentials *cs, struct slice user, struct scram_key *out)
 {
-    const struct config_credential *cr;
+    const struct config_credential *cr = credential_standing_in(cs, user, has_keys);
     struct scram_key keys[PASSWORDS];
     const char *texts[PASSWORDS];
-    out->iterations = SCRAM_ITERATIONS;
-    out->salt_bytes = SCRAM_SALT;
-    for (unsigned i = 0; (cr = credential_at(cs, i)) != NULL; i++)
-        if (has_keys(cr) && keys_of(cr, keys, texts) > 0) {
-            out->iterations = keys[0].iterations;
-            out->salt_bytes = keys[0].salt_bytes;
-            return;
-        }
+    bool found = keys_of(cr, keys, texts) > 0;
+    out->iterations = found ? keys[0].iterations : SCRAM_ITERATIONS;
+    out->salt_bytes = found ? keys[0].salt_bytes : SCRAM_SALT;
 }
 
 /* Nobody's: no proof fits it. */
 static void
 false_key(const struct credentials *cs, struct slice user, struct scram_key *out)
 {
-    uint8_t digest[EVP_MAX_MD_SIZE];
+    uint8_t digest[SHA512_DIGEST_LENGTH];
     *out = (struct scram_key){0};
-    shape_of_first(cs, out);
-    BUG_ON(HMAC(EVP_sha512(), cs->salt_key, sizeof cs->salt_key, (const unsigned char *)user.p,
-                user.n, digest, NULL) == NULL);
+    take_shape(cs, user, out);
+    credential_name_digest(cs, INVENTED_SALT, user, digest);
     memcpy(out->salt, digest, out->salt_bytes);
     random_bytes(out->stored, sizeof out->stored);
     random_bytes(out->server, sizeof out->server);

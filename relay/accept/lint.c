@@ -252,6 +252,15 @@ check_senders(struct lint *l, const struct prepared *p)
                  "%.*s is not one of this credential", SLICE_FMT(text_clip(culprit, 150)));
 }
 
+static void
+check_controls(struct lint *l, const struct controls *c)
+{
+    if (c->ignored_count > 0)
+        lint_add(l->report, LINT_INFO, "control-ignored", "",
+                 "%.*s has no effect here and is left out (%u such fields)", SLICE_FMT(c->ignored),
+                 c->ignored_count);
+}
+
 /* What the door would refuse it for; unless it was said more exactly before. */
 static void
 check_as_the_door(struct lint *l, struct blob *message)
@@ -259,13 +268,18 @@ check_as_the_door(struct lint *l, struct blob *message)
     struct arena arena;
     struct prepared prepared = {.sender_count = 0};
     struct reply_text refusal;
-    const struct prepare_input in = {
-        .message = message, .hostname = "localhost", .protocol = "HTTP", .smtputf8 = true};
+    const struct prepare_input in = {.message = message,
+                                     .now_unix_ms = l->facts->now_unix_ms,
+                                     .hostname = "localhost",
+                                     .protocol = "HTTP",
+                                     .smtputf8 = true};
     arena_init(&arena, SUBMIT_ARENA_MAX);
-    if (prepare_message(&in, &arena, &prepared, &refusal) == PARSE_OK)
+    if (prepare_message(&in, &arena, &prepared, &refusal) == PARSE_OK) {
         check_senders(l, &prepared);
-    else if (!l->report->errors)
+        check_controls(l, &prepared.controls);
+    } else if (!l->report->errors) {
         lint_add(l->report, LINT_ERROR, "refused", "", "%s", refusal.text);
+    }
     content_unref(&prepared.content);
     arena_fini(&arena);
 }

@@ -32,6 +32,7 @@ struct lint_report {
 
 struct lint_facts {
     bool bulk;
+    int64_t now_unix_ms;                        /* schedule clock: what send-at is measured by */
     const struct config *config;                /* sizes, and which domains have DKIM keys */
     const struct config_credential *credential; /* which senders it owns */
     const struct believed_verdict *believed;    /* of the preflight */

@@ -42,18 +42,6 @@ refuse_budget(struct work *w)
 
 /* ---- fields that are not passed on -------------------------------------- */
 
-static const struct slice KEY_FIELDS[] = {SLICE("X-Stagepost-Idempotency-Key"),
-                                          SLICE("Resend-Idempotency-Key")};
-
-static bool
-is_key_field(struct slice name)
-{
-    for (size_t i = 0; i < ARRAY_LEN(KEY_FIELDS); i++)
-        if (slice_eq_nocase(name, KEY_FIELDS[i]))
-            return true;
-    return false;
-}
-
 static bool
 has_date(const struct work *w)
 {
@@ -72,7 +60,7 @@ is_dropped(const struct work *w, struct slice name)
         return true;
     if (!has_date(w) && slice_eq_nocase(name, SLICE("Date")))
         return true;
-    return is_key_field(name) || slice_starts_nocase(name, SLICE("X-Stagepost-"));
+    return control_is_one(name);
 }
 
 /* ---- body --------------------------------------------------------------- */
@@ -218,8 +206,7 @@ take_from(struct work *w)
 static bool
 names_one_sender(struct slice name)
 {
-    return slice_eq_nocase(name, SLICE("Sender")) ||
-           slice_eq_nocase(name, SLICE("Resent-Sender"));
+    return slice_eq_nocase(name, SLICE("Sender")) || slice_eq_nocase(name, SLICE("Resent-Sender"));
 }
 
 static bool
@@ -241,7 +228,7 @@ take_other_senders(struct work *w)
     return true;
 }
 
-/* ---- facts for the envelope and control fields --------------------------- */
+/* ---- facts for the envelope, control fields ------------------------------- */
 
 /* The value on one line, safe to show, cut to max bytes. */
 static bool
@@ -273,36 +260,13 @@ take_message_id(struct work *w)
 }
 
 static bool
-key_is_valid(struct slice key)
+take_controls(struct work *w)
 {
-    if (key.n == 0 || key.n > IDEMPOTENCY_KEY_MAX)
-        return false;
-    for (size_t i = 0; i < key.n; i++)
-        if (key.p[i] < 0x20 || key.p[i] > 0x7e)
-            return false;
-    return true;
-}
-
-static bool
-take_key(struct work *w)
-{
-    struct slice section = w->facts.section, key = SLICE_NONE;
-    struct header_field f;
-    bool seen = false;
-    while (header_cut(&section, &f) == PARSE_OK) {
-        if (!is_key_field(f.name))
-            continue;
-        if (seen)
-            return refuse_content(w, "more than one idempotency key");
-        seen = true;
-        if (!take_text(w, f.value, HEADER_FIELD_MAX, &key))
-            return false;
-        if (!key_is_valid(key))
-            return refuse_content(w,
-                                  "the idempotency key is not 1 to 256 printable ASCII characters");
-    }
-    w->out->idempotency_key = key;
-    return true;
+    const char *why;
+    w->out->controls.wishes.now_unix_ms = w->in->now_unix_ms;
+    if (control_read(w->facts.section, w->arena, &w->out->controls, &why))
+        return true;
+    return why != NULL ? refuse_content(w, why) : refuse_budget(w);
 }
 
 /* ---- the new header section ---------------------------------------------- */
@@ -338,12 +302,22 @@ add_received(struct work *w)
     buf_addf(b, ";\r\n\t%s\r\n", date);
 }
 
+/* When the message is sent, as its sender wishes in either way. */
+static int64_t
+send_at(const struct work *w)
+{
+    int64_t wished = w->out->controls.wishes.send_at_unix_ms;
+    if (wished > 0)
+        return wished;
+    return w->in->date_unix_ms > 0 ? w->in->date_unix_ms : w->in->now_unix_ms;
+}
+
 static bool
 add_missing(struct work *w)
 {
     if (!has_date(w)) {
         char date[DATE_TEXT_BYTES + 1];
-        date_format(w->in->date_unix_ms > 0 ? w->in->date_unix_ms : w->in->now_unix_ms, date);
+        date_format(send_at(w), date);
         buf_addf(&w->head, "Date: %s\r\n", date);
     }
     if (w->keep_message_id)
@@ -409,7 +383,7 @@ prepare(struct work *w)
            take_other_senders(w) &&
            take_text(w, w->facts.known[HEADER_SUBJECT].value, ENVELOPE_SUBJECT_MAX,
                      &w->out->subject) &&
-           take_message_id(w) && take_key(w) && write_head(w);
+           take_message_id(w) && take_controls(w) && write_head(w);
 }
 
 enum parse

@@ -12,6 +12,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "relay/accept/control.h"
 #include "relay/sys/base/arena.h"
 #include "relay/sys/base/blob.h"
 #include "relay/sys/base/id.h"
@@ -20,7 +21,7 @@
 struct prepare_input {
     struct blob *message;     /* borrowed; header section, empty line, body; CRLF lines */
     struct msg_id id;         /* stands in Received, and in a Message-ID of ours */
-    int64_t now_unix_ms;      /* schedule clock */
+    int64_t now_unix_ms;      /* schedule clock; 0: not known, times are not judged */
     int64_t date_unix_ms;     /* for a Date of ours; 0: now */
     const char *hostname;     /* ours, `by` */
     const char *protocol;     /* RFC 3848, `with` */
@@ -38,12 +39,12 @@ struct prepared {
      * signing domain. At least 1. */
     struct slice *senders, *sender_domains;
     unsigned sender_count;
-    struct slice header_from;     /* first mailbox of From, canonical */
-    struct slice subject;         /* unfolded, safe, at most ENVELOPE_SUBJECT_MAX bytes */
-    struct slice message_id;      /* without brackets */
-    struct slice idempotency_key; /* of the control field; empty: none */
-    bool eight_bit;               /* an octet above 127, in header section or body */
-    bool header_eight_bit;        /* in the header section: only for a peer with SMTPUTF8 */
+    struct slice header_from; /* first mailbox of From, canonical */
+    struct slice subject;     /* unfolded, safe, at most ENVELOPE_SUBJECT_MAX bytes */
+    struct slice message_id;  /* without brackets */
+    struct controls controls; /* what its control fields said */
+    bool eight_bit;           /* an octet above 127, in header section or body */
+    bool header_eight_bit;    /* in the header section: only for a peer with SMTPUTF8 */
 };
 
 /* PARSE_OK with *out, or PARSE_BAD with what to say: 550 5.6.0, 552 5.3.4 (the

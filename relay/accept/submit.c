@@ -19,6 +19,7 @@
 
 #include "dkim/signer_client.h"
 #include "queue/queue.h"
+#include "relay/accept/credential.h"
 #include "relay/accept/policy/allowance.h"
 #include "relay/accept/policy/preflight.h"
 #include "relay/accept/policy/recipient.h"
@@ -40,8 +41,9 @@ struct submit_door {
     const struct config *config;
     struct queue *queue;
     struct signer_client *signers;
-    struct preflight *preflight; /* NULL: not asked */
-    struct list under_way;       /* struct submit_state.node */
+    const struct credentials *credentials; /* NULL: not asked */
+    struct preflight *preflight;           /* the same */
+    struct list under_way;                 /* struct submit_state.node */
     unsigned pending;
 };
 
@@ -335,6 +337,10 @@ record_envelope(struct submit_state *st)
     e.header_from = st->prepared.header_from;
     e.subject = st->prepared.subject;
     e.message_id = st->prepared.message_id;
+    if (st->prepared.controls.wishes.tags.n > 0)
+        e.tags = st->prepared.controls.wishes.tags;
+    if (st->prepared.controls.wishes.metadata.n > 0)
+        e.metadata = st->prepared.controls.wishes.metadata;
     e.credential = slice_str(st->op->credential->user);
     buf_init(&b, QUEUE_RECORD_MAX);
     bool ok =
@@ -481,6 +487,18 @@ judge_signing(struct submit_state *st)
     return false;
 }
 
+/* True when the submission has ended. */
+static bool
+refuse_frozen(struct submit_state *st)
+{
+    const struct credentials *all = st->door->credentials;
+    const struct config_credential *cr = st->op->credential;
+    if (!cr->frozen && (all == NULL || !credential_is_frozen(all, slice_str(cr->user))))
+        return false;
+    finish(st, SUBMIT_FROZEN, "the credential is frozen");
+    return true;
+}
+
 static void
 answer_came(struct submit_state *st)
 {
@@ -494,7 +512,7 @@ answer_came(struct submit_state *st)
         finish(st, SUBMIT_AWAY, "the queue cannot be reached now");
         return;
     }
-    if (!judge_policy(st))
+    if (refuse_frozen(st) || !judge_policy(st))
         return;
     for (unsigned i = 0; i < st->op->recipient_count; i++)
         st->op->recipients[i].suppressed = st->listed.suppressed[i];
@@ -721,12 +739,13 @@ digest_part(EVP_MD_CTX *ctx, struct slice s)
     BUG_ON(EVP_DigestUpdate(ctx, &n, sizeof n) != 1 || EVP_DigestUpdate(ctx, s.p, s.n) != 1);
 }
 
-/* Everything that decides what is sent, and to whom. */
+/* Everything that decides what is sent, and to whom. The message's own key means the same
+ * at both doors. */
 static void
 digest_request(struct submit_state *st)
 {
     const struct submit_op *op = st->op;
-    if (op->has_digest) {
+    if (op->has_digest && st->prepared.controls.idempotency_key.n == 0) {
         memcpy(st->digest, op->digest, sizeof st->digest);
         return;
     }
@@ -746,6 +765,35 @@ digest_request(struct submit_state *st)
     EVP_MD_CTX_free(ctx);
 }
 
+static void
+log_ignored(const struct submit_state *st)
+{
+    const struct controls *c = &st->prepared.controls;
+    if (c->ignored_count > 0)
+        LOG(LOG_INFO, "control.ignored", LF_ID("msg", st->id),
+            LF_STR("tenant", st->op->credential->tenant), LF_S("field", c->ignored),
+            LF_U("fields", c->ignored_count));
+}
+
+/* What the message wishes by itself goes before what came with it: over HTTP only a
+ * finished message can do both, for JSON has no control fields. */
+static bool
+take_wishes(struct submit_state *st)
+{
+    const struct controls *c = &st->prepared.controls;
+    struct submit_op *op = st->op;
+    if (c->wishes.send_at_unix_ms > 0)
+        op->envelope.send_at_unix_ms = c->wishes.send_at_unix_ms;
+    if (c->wishes.expires_unix_ms > 0)
+        op->expires_unix_ms = c->wishes.expires_unix_ms;
+    if (c->wishes.klass != SUBMIT_CLASS_OF_CREDENTIAL)
+        op->klass = c->wishes.klass;
+    if (op->credential->klass != CONFIG_BULK || op->klass != SUBMIT_CLASS_TRANSACTIONAL)
+        return true;
+    finish(st, SUBMIT_CONTENT, "this credential may send bulk mail only");
+    return false;
+}
+
 /* The partition follows from the key, and the id from the partition; Received
  * needs the id, but over SMTP the key is known only after the scan. So the scan
  * is repeated when there is a key: rare, and the header section is short. */
@@ -753,7 +801,8 @@ static bool
 take_key(struct submit_state *st)
 {
     struct submit_op *op = st->op;
-    st->key = over_http(st) ? op->idempotency_key : st->prepared.idempotency_key;
+    bool own = st->prepared.controls.idempotency_key.n > 0;
+    st->key = own ? st->prepared.controls.idempotency_key : op->idempotency_key;
     if (st->key.n == 0)
         return true;
     struct slice user = slice_str(op->credential->user);
@@ -781,14 +830,8 @@ check(struct submit_state *st)
     struct slice culprit;
     if (!room_is_there(st))
         return;
-    if (cr->klass == CONFIG_BULK && st->op->klass == SUBMIT_CLASS_TRANSACTIONAL) {
-        finish(st, SUBMIT_CONTENT, "this credential may send bulk mail only");
+    if (refuse_frozen(st))
         return;
-    }
-    if (cr->frozen || st->op->is_frozen) {
-        finish(st, SUBMIT_FROZEN, "the credential is frozen");
-        return;
-    }
     if (!policy_sender_envelope(cr, st->op->envelope.reverse_path, st->op->reverse_domain)) {
         refuse_address(st, SUBMIT_SENDER, "MAIL FROM", st->op->envelope.reverse_path);
         return;
@@ -804,8 +847,10 @@ check(struct submit_state *st)
         refuse_address(st, SUBMIT_SENDER, "From or Sender", culprit);
         return;
     }
-    if (take_key(st))
-        begin_allowing(st);
+    if (!take_wishes(st) || !take_key(st))
+        return;
+    log_ignored(st);
+    begin_allowing(st);
 }
 
 static void
@@ -842,6 +887,12 @@ submit_door_free(struct submit_door *d)
 {
     BUG_ON(d != NULL && d->pending > 0);
     free(d);
+}
+
+void
+submit_door_set_credentials(struct submit_door *d, const struct credentials *cs)
+{
+    d->credentials = cs;
 }
 
 unsigned

@@ -1,7 +1,7 @@
 /*
  * THE door: every message that enters, by SMTP or HTTP, passes submit_start().
  * In order: the sender belongs to the credential (envelope and header From);
- * prepare (one canonical form: Received, Date, Message-ID, control headers out);
+ * prepare (one canonical form: Received, Date, Message-ID; control fields applied and out);
  * sign; ask the suppression list, and whether receivers would believe it; commit. Accepted means
  * committed.
  */
@@ -16,6 +16,7 @@
 #include "relay/sys/net/loop.h"
 #include "relay/wire/envelope.h"
 
+struct credentials;
 struct preflight;
 struct queue;
 struct signer_client;
@@ -26,6 +27,10 @@ struct submit_door *submit_door_new(struct loop *l, const struct config *c, stru
 /* Asks it about every message from now on (relay/accept/policy/preflight.h); without
  * one nothing is asked. Borrowed. */
 void submit_door_set_preflight(struct submit_door *d, struct preflight *p);
+/* Asks them from now on whether a credential is frozen: when its message comes, and
+ * again before the commit, because an operator's sweep over what waits (queue/operate.h)
+ * finds nothing that is committed later. Borrowed. */
+void submit_door_set_credentials(struct submit_door *d, const struct credentials *cs);
 void submit_door_free(struct submit_door *d); /* no operation may be under way */
 unsigned submit_door_pending(const struct submit_door *d);
 
@@ -59,10 +64,10 @@ struct submit_op {
     void (*done)(struct submit_op *op);
     /* In, borrowed until done. */
     const struct config_credential *credential;
-    bool is_frozen; /* credential_is_frozen() at the start */
     enum submit_source { SUBMIT_SMTP, SUBMIT_HTTP } source;
     struct envelope envelope;    /* reverse_path, envid, ret, smtputf8, send_at, tags and
-                                    metadata are the caller's;
+                                    metadata are the caller's, and what control fields
+                                    of the message say goes before them (send_at: out);
                                     the rest is filled here from the message */
     struct slice reverse_domain; /* of the reverse-path, lower-case A-labels */
     struct submit_recipient *recipients;
@@ -78,9 +83,9 @@ struct submit_op {
         SUBMIT_CLASS_TRANSACTIONAL,
         SUBMIT_CLASS_BULK,
     } klass;
-    struct slice idempotency_key; /* HTTP's header; over SMTP the message's field counts */
-    /* What must be equal in a replay: SHA-256 over the request. The SMTP side
-     * leaves it to the door (digest of envelope and message). */
+    struct slice idempotency_key; /* of the request; the message's own field goes before it */
+    /* What must be equal in a replay under the request's key: SHA-256 over the request.
+     * Else, and with the message's own key, the door takes envelope and message. */
     bool has_digest;
     uint8_t digest[32];
     /* Out. */

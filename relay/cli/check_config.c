@@ -3,6 +3,7 @@
 #include <crypt.h>
 #include <getopt.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
 #include <openssl/sha.h>
@@ -111,6 +112,9 @@ check_tls(struct config_file *f)
     struct tls_context *tls = tls_server_new(c->tls_cert_path, c->tls_key_path, &err);
     if (tls == NULL)
         config_file_complain(f, CONFIG_ERROR, "tls", "%s", err.text);
+    else if (tls_context_expiry_unix_s(tls) < time(NULL))
+        config_file_complain(f, CONFIG_WARNING, "tls.cert", "%s has ended: clients refuse it",
+                             c->tls_cert_path);
     tls_context_free(tls);
 }
 

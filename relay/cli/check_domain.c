@@ -34,11 +34,19 @@
 enum {
     EXIT_MEND = 1,
     QUESTIONS = 6, /* MX, A, AAAA, TXT, MTA-STS, TLS-RPT */
-    CHECKER_STARTS_MAX = 2 * CHECK_DOMAIN_IPS_MAX + 1,
+    CHECKS_MAX =
+        2 * CHECK_DOMAIN_IPS_MAX + 1, /* each address, for the domain and for HELO; trial */
+    CHECKER_STARTS_MAX = 2 * CHECKS_MAX + 1,
 };
 
 struct ip_check {
     struct check_op op;
+    struct spf_verdict *out;
+    struct domain_check *owner;
+};
+
+struct mx_host {
+    struct dns_query a, aaaa;
     struct domain_check *owner;
 };
 
@@ -66,7 +74,9 @@ struct domain_check {
         struct domain_check *owner;
     } names[CHECK_DOMAIN_IPS_MAX];
     struct dmarc_walk walk;
-    struct ip_check checks[CHECK_DOMAIN_IPS_MAX];
+    struct mx_host hosts[CHECK_MX_SHOWN];
+    struct ip_check checks[CHECKS_MAX];
+    unsigned check_count;
     unsigned pending;
     struct domain_facts facts;
 };
@@ -164,6 +174,44 @@ one_done(struct domain_check *d)
         loop_stop(d->loop);
 }
 
+/* One address is enough; without, trouble leaves it open. */
+static void
+note_host(struct mx_host *h, struct dns_query *q)
+{
+    enum names_answer *found = &h->owner->facts.mx_found[h - h->owner->hosts];
+    if (q->status == DNS_OK)
+        *found = NAMES_YES;
+    else if (q->status == DNS_TEMP && *found == NAMES_NO)
+        *found = NAMES_UNKNOWN;
+    dns_query_fini(q);
+    one_done(h->owner);
+}
+
+static void
+on_host_a(struct dns_query *q)
+{
+    note_host(container_of(q, struct mx_host, a), q);
+}
+
+static void
+on_host_aaaa(struct dns_query *q)
+{
+    note_host(container_of(q, struct mx_host, aaaa), q);
+}
+
+static void
+ask_hosts(struct domain_check *d)
+{
+    for (unsigned i = 0; i < d->facts.mx_count && i < CHECK_MX_SHOWN && !d->facts.null_mx; i++) {
+        struct mx_host *h = &d->hosts[i];
+        h->owner = d;
+        d->pending += 2;
+        dns_query_start(&h->a, d->resolver, d->facts.mx[i], DNS_A, CHECK_DNS_TIMEOUT_MS, on_host_a);
+        dns_query_start(&h->aaaa, d->resolver, d->facts.mx[i], DNS_AAAA, CHECK_DNS_TIMEOUT_MS,
+                        on_host_aaaa);
+    }
+}
+
 static void
 on_mx(struct dns_query *q)
 {
@@ -180,6 +228,7 @@ on_mx(struct dns_query *q)
         d->facts.null_mx = host[0] == '\0' && q->count == 1;
     }
     dns_query_fini(q);
+    ask_hosts(d);
     one_done(d);
 }
 
@@ -202,6 +251,21 @@ on_aaaa(struct dns_query *q)
 }
 
 static void
+keep_txt(struct domain_facts *f, struct slice text)
+{
+    if (spf_record_is(text)) {
+        unsigned i = f->spf_count++;
+        if (i == 0)
+            slice_to_cstr(text, f->spf, sizeof f->spf);
+        else if (i <= CHECK_SPF_SHOWN)
+            snprintf(f->spf_more[i - 1], sizeof f->spf_more[i - 1], "%.*s", SLICE_FMT(text));
+    } else if (slice_starts_nocase(text, SLICE("v=spf1"))) {
+        snprintf(f->spf_like, sizeof f->spf_like, "%.*s", SLICE_FMT(text));
+    }
+    f->dmarc_like |= dmarc_record_claimed(text);
+}
+
+static void
 on_txt(struct dns_query *q)
 {
     struct domain_check *d = container_of(q, struct domain_check, txt);
@@ -209,9 +273,8 @@ on_txt(struct dns_query *q)
     for (unsigned i = 0; i < q->count; i++) {
         struct buf text;
         buf_init(&text, TXT_BYTES_MAX);
-        if (txt_join(q->records[i], &text) && spf_record_is(buf_slice(&text)) &&
-            d->facts.spf_count++ == 0)
-            slice_to_cstr(buf_slice(&text), d->facts.spf, sizeof d->facts.spf);
+        if (txt_join(q->records[i], &text))
+            keep_txt(&d->facts, buf_slice(&text));
         buf_fini(&text);
     }
     dns_query_fini(q);
@@ -220,17 +283,20 @@ on_txt(struct dns_query *q)
 
 /* --- transport security --- */
 
-/* The first record of the kind, as it is published. */
-static void
+/* How many records of the kind there are, and the first, as it is published. */
+static unsigned
 keep_text(const struct dns_query *q, struct slice version, char *out, size_t cap)
 {
-    for (unsigned i = 0; i < q->count && out[0] == '\0'; i++) {
+    unsigned found = 0;
+    for (unsigned i = 0; i < q->count; i++) {
         struct buf text;
         buf_init(&text, TXT_BYTES_MAX);
-        if (txt_join(q->records[i], &text) && slice_starts(buf_slice(&text), version))
+        if (txt_join(q->records[i], &text) && slice_starts(buf_slice(&text), version) &&
+            found++ == 0)
             snprintf(out, cap, "%.*s", SLICE_FMT(buf_slice(&text)));
         buf_fini(&text);
     }
+    return found;
 }
 
 static void
@@ -238,7 +304,8 @@ on_mta_sts(struct dns_query *q)
 {
     struct domain_check *d = container_of(q, struct domain_check, mta_sts);
     d->facts.mta_sts_status = q->status;
-    keep_text(q, SLICE("v=STSv1"), d->facts.mta_sts, sizeof d->facts.mta_sts);
+    d->facts.mta_sts_count =
+        keep_text(q, SLICE("v=STSv1"), d->facts.mta_sts, sizeof d->facts.mta_sts);
     dns_query_fini(q);
     one_done(d);
 }
@@ -248,7 +315,8 @@ on_tls_rpt(struct dns_query *q)
 {
     struct domain_check *d = container_of(q, struct domain_check, tls_rpt);
     d->facts.tls_rpt_status = q->status;
-    keep_text(q, SLICE("v=TLSRPTv1"), d->facts.tls_rpt, sizeof d->facts.tls_rpt);
+    d->facts.tls_rpt_count =
+        keep_text(q, SLICE("v=TLSRPTv1"), d->facts.tls_rpt, sizeof d->facts.tls_rpt);
     dns_query_fini(q);
     one_done(d);
 }
@@ -272,6 +340,9 @@ on_key(struct dns_query *q)
     struct domain_check *d = k->owner;
     struct key_fact *fact = &d->facts.keys[k - d->keys];
     fact->state = published_judge(slice_str(fact->record), q->status, q->records, q->count);
+    if (fact->state == PUBLISHED_BROKEN)
+        fact->fault = published_fault(q->records, q->count);
+    fact->testing = published_is_testing(q->records, q->count);
     dns_query_fini(q);
     one_done(d);
 }
@@ -306,7 +377,7 @@ ask_names(struct domain_check *d, const struct config *c)
 {
     for (unsigned i = 0; i < d->options->ip_count; i++) {
         struct names_check *n = &d->names[i].check;
-        const struct spf_mail *m = &d->checks[i].op.mail;
+        const struct spf_mail *m = &d->checks[1 + i].op.mail; /* behind the trial */
         n->done = on_names;
         n->ipv6 = m->ipv6;
         memcpy(n->ip, m->ip, sizeof n->ip);
@@ -316,18 +387,6 @@ ask_names(struct domain_check *d, const struct config *c)
         d->pending++;
         names_check_start(n, d->resolver);
     }
-}
-
-static void
-ask_gateway(struct domain_check *d)
-{
-    if (d->options->file == NULL)
-        return;
-    const struct config *c = &config_file_draft(d->options->file)->config;
-    d->facts.gateway = true;
-    d->facts.hostname = c->hostname;
-    ask_keys(d, c);
-    ask_names(d, c);
 }
 
 /* --- DMARC --- */
@@ -343,6 +402,7 @@ keep_dmarc(struct domain_check *d, struct slice rdata)
         unsigned i = f->dmarc_count++;
         snprintf(f->dmarc[i].name, sizeof f->dmarc[i].name, "%s", dmarc_walk_question(&d->walk));
         snprintf(f->dmarc[i].text, sizeof f->dmarc[i].text, "%.*s", SLICE_FMT(buf_slice(&text)));
+        f->dmarc[i].fault = dmarc_record_fault(buf_slice(&text));
     }
     buf_fini(&text);
 }
@@ -362,32 +422,65 @@ on_dmarc(struct dns_query *q)
         dns_query_start(q, d->resolver, name, DNS_TXT, CHECK_DNS_TIMEOUT_MS, on_dmarc);
 }
 
+/* --- SPF --- */
+
 static void
 on_check(struct check_op *op)
 {
     struct ip_check *check = container_of(op, struct ip_check, op);
-    struct domain_check *d = check->owner;
-    d->facts.ips[check - d->checks].verdict = op->verdict;
-    one_done(d);
+    *check->out = op->verdict;
+    one_done(check->owner);
+}
+
+/* false: the domain cannot have an SPF record. */
+static bool
+ask_check(struct domain_check *d, const char *ip, const char *domain, struct spf_verdict *out)
+{
+    struct ip_check *check = &d->checks[d->check_count];
+    if (!spf_mail_set(&check->op.mail, slice_str(ip), SLICE_NONE, slice_str(domain), SLICE_NONE))
+        return false;
+    *check =
+        (struct ip_check){.op = {.done = on_check, .mail = check->op.mail}, .out = out, .owner = d};
+    d->check_count++;
+    d->pending++;
+    check_start(&check->op, d->client);
+    return true;
 }
 
 static void
 ask_spf(struct domain_check *d)
 {
     const struct check_options *o = d->options;
+    bool ok = ask_check(d, TRIAL_IP, o->domain, &d->facts.trial);
     d->facts.ip_count = o->ip_count;
-    for (unsigned i = 0; i == 0 || i < o->ip_count; i++) {
-        const char *ip = o->ip_count > 0 ? o->ips[i] : TRIAL_IP;
-        struct check_op *op = &d->checks[i].op;
-        bool ok =
-            spf_mail_set(&op->mail, slice_str(ip), SLICE_NONE, slice_str(o->domain), SLICE_NONE);
-        BUG_ON(!ok);
-        snprintf(d->facts.ips[i].text, sizeof d->facts.ips[i].text, "%s", ip);
-        op->done = on_check;
-        d->checks[i].owner = d;
-        d->pending++;
-        check_start(op, d->client);
+    for (unsigned i = 0; i < o->ip_count; i++) {
+        snprintf(d->facts.ips[i].text, sizeof d->facts.ips[i].text, "%s", o->ips[i]);
+        ok &= ask_check(d, o->ips[i], o->domain, &d->facts.ips[i].verdict);
     }
+    BUG_ON(!ok);
+}
+
+/* --- the gateway --- */
+
+static void
+ask_helo(struct domain_check *d, const struct config *c)
+{
+    struct domain_facts *f = &d->facts;
+    for (unsigned i = 0; i < f->ip_count && strcmp(c->hostname, f->domain) != 0; i++)
+        f->helo_asked = ask_check(d, f->ips[i].text, c->hostname, &f->helo_spf[i]);
+}
+
+static void
+ask_gateway(struct domain_check *d)
+{
+    if (d->options->file == NULL)
+        return;
+    const struct config *c = &config_file_draft(d->options->file)->config;
+    d->facts.gateway = true;
+    d->facts.hostname = c->hostname;
+    ask_keys(d, c);
+    ask_names(d, c);
+    ask_helo(d, c);
 }
 
 static void

@@ -202,8 +202,23 @@ cli_time(const json_t *object, const char *name, char out[32])
     struct slice day = slice_cut_at(&t, 'T'), time = slice_cut_at(&t, '.');
     if (day.n == 0 || time.n == 0)
         return SLICE("-");
-    snprintf(out, 32, "%.10s %.8s", day.p, time.p);
+    snprintf(out, 32, "%.10sT%.8sZ", day.p, time.p);
     return slice_str(out);
+}
+
+void
+cli_add_reply(struct buf *out, const json_t *reply)
+{
+    struct slice mx = cli_text(reply, "mx"), enhanced = cli_text(reply, "enhanced");
+    if (!json_is_object(reply))
+        return;
+    if (mx.n > 0)
+        buf_addf(out, "%.*s: ", SLICE_FMT(mx));
+    if (cli_number(reply, "code") > 0)
+        buf_addf(out, "%lld ", cli_number(reply, "code"));
+    if (enhanced.n > 0)
+        buf_addf(out, "%.*s ", SLICE_FMT(enhanced));
+    buf_add(out, cli_text(reply, "text"));
 }
 
 void

@@ -75,8 +75,12 @@ const char *cli_path(struct buf *path);
 /* Members of a JSON object: the text, or "" when it is not a string; the number. */
 struct slice cli_text(const json_t *object, const char *name);
 long long cli_number(const json_t *object, const char *name);
-/* "2026-11-23T05:57:36.123Z" as "2026-11-23 05:57:36"; "-" for none. */
+/* "2026-11-23T05:57:36.123Z" to the second, which --since takes; "-" for none. */
 struct slice cli_time(const json_t *object, const char *name, char out[32]);
+
+/* Appends what a server said, or what we found: "mx.example: 451 4.3.0 try later";
+ * nothing when `reply` is no object. */
+void cli_add_reply(struct buf *out, const json_t *reply);
 
 /* Prints to standard output; texts of strangers made safe; adds the line end. */
 void cli_print(struct slice text);

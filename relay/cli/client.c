@@ -22,7 +22,7 @@
 #include "relay/sys/base/clock.h"
 #include "relay/sys/base/limits.h"
 #include "relay/sys/config/file.h"
-#include "relay/sys/proc/supervisor.h"
+#include "relay/sys/proc/sockets.h"
 
 enum { READ_BYTES = 64 << 10, PAUSE_MS = 500, MS_PER_S = 1000 };
 

@@ -78,14 +78,17 @@ find(const struct command *rows, size_t count, const char *name)
     return NULL;
 }
 
-/* Nothing, or something unknown, was asked for. */
+/* Nothing, help, or something unknown was asked for. */
 static int
 print_help(const char *asked, const char *before, const struct command *rows, size_t count)
 {
     bool wanted = strcmp(asked, "--help") == 0 || strcmp(asked, "help") == 0;
     FILE *out = wanted ? stdout : stderr;
-    if (!wanted && asked[0] != '\0')
-        fprintf(out, "stagepost %s%s: no such command\n", before, asked);
+    if (!wanted && asked[0] != '\0') {
+        fprintf(out, "stagepost %s%s: no such command; `stagepost %s--help` lists them\n", before,
+                asked, before);
+        return EX_USAGE;
+    }
     fprintf(out, "usage: stagepost %sCOMMAND ...   (`stagepost %sCOMMAND --help` for each)\n",
             before, before);
     print_rows(out, before, rows, count);
@@ -101,6 +104,15 @@ check_any(int argc, char **argv)
                      : print_help(asked, "check ", CHECKS, ARRAY_LEN(CHECKS));
 }
 
+/* -h at the end is --help of any command. */
+static void
+spell_out_help(int argc, char **argv)
+{
+    static char help[] = "--help";
+    if (argc > 1 && strcmp(argv[argc - 1], "-h") == 0)
+        argv[argc - 1] = help;
+}
+
 int
 commands_main(int argc, char **argv)
 {
@@ -109,6 +121,7 @@ commands_main(int argc, char **argv)
     const struct command *c = find(STAND_INS, ARRAY_LEN(STAND_INS), program);
     if (c != NULL)
         return c->main(argc, argv);
+    spell_out_help(argc, argv);
     const char *asked = argc > 1 ? argv[1] : "";
     c = find(COMMANDS, ARRAY_LEN(COMMANDS), asked);
     if (c != NULL)

@@ -96,6 +96,9 @@ show(int code, json_t *answer)
     }
     if (answer != NULL && json_object_get(answer, "affected") != NULL)
         printf("%lld recipients of waiting mail\n", cli_number(answer, "affected"));
+    if (cli_number(answer, "in_flight") > 0)
+        printf("%lld are being delivered now: ask again when that is over\n",
+               cli_number(answer, "in_flight"));
     json_decref(answer);
     return code;
 }

@@ -52,22 +52,6 @@ call(const struct msg *m, const char *method, const char *tail, struct slice bod
 
 /* ---- the answer in words ------------------------------------------------------ */
 
-/* "mx.example: 451 4.3.0 try later" */
-static void
-add_reply(struct buf *out, const json_t *reply)
-{
-    struct slice mx = cli_text(reply, "mx"), enhanced = cli_text(reply, "enhanced");
-    if (!json_is_object(reply))
-        return;
-    if (mx.n > 0)
-        buf_addf(out, "%.*s: ", SLICE_FMT(mx));
-    if (cli_number(reply, "code") > 0)
-        buf_addf(out, "%lld ", cli_number(reply, "code"));
-    if (enhanced.n > 0)
-        buf_addf(out, "%.*s ", SLICE_FMT(enhanced));
-    buf_add(out, cli_text(reply, "text"));
-}
-
 static void
 print_line(const char *name, struct slice value)
 {
@@ -108,7 +92,7 @@ print_recipients(const json_t *m)
     {
         bool uncertain = json_is_true(json_object_get(r, "uncertain"));
         buf_clear(&reply);
-        add_reply(&reply, json_object_get(r, "last_response"));
+        cli_add_reply(&reply, json_object_get(r, "last_response"));
         table_add(&t, cli_text(r, "email"));
         table_addf(&t, "%.40s%s", cli_text(r, "status").p, uncertain ? " (uncertain)" : "");
         table_addf(&t, "%lld", cli_number(r, "attempts"));
@@ -134,7 +118,7 @@ print_trace(const json_t *events)
     json_array_foreach(json_object_get(events, "data"), i, e)
     {
         buf_clear(&reply);
-        add_reply(&reply, json_object_get(e, "response"));
+        cli_add_reply(&reply, json_object_get(e, "response"));
         table_add(&t, cli_time(e, "time", at));
         table_add(&t, cli_text(e, "type"));
         table_add(&t, cli_text(e, "recipient"));
@@ -179,7 +163,7 @@ explain_recipient(const json_t *r, struct buf *out)
     buf_addf(out, " (%lld attempt%s).", attempts, attempts == 1 ? "" : "s");
     if (json_is_object(reply)) {
         buf_add_str(out, cli_number(reply, "code") > 0 ? " The last reply: " : " We found: ");
-        add_reply(out, reply);
+        cli_add_reply(out, reply);
         buf_add_str(out, ".");
     }
     if (!slice_eq(next, SLICE("-")))
@@ -271,6 +255,9 @@ act(const struct msg *m, const char *tail, const char *done)
     if (answer != NULL)
         printf("%lld recipient%s %s\n", cli_number(answer, "affected"),
                cli_number(answer, "affected") == 1 ? "" : "s", done);
+    if (cli_number(answer, "in_flight") > 0)
+        printf("%lld being delivered now: ask again when that is over\n",
+               cli_number(answer, "in_flight"));
     json_decref(answer);
     free(text);
     return code;

@@ -5,11 +5,12 @@
 
 #include "relay/cli/check_config.h"
 #include "relay/cli/cli.h"
+#include "relay/cli/pages.h"
 #include "relay/sys/base/bug.h"
 #include "relay/sys/base/limits.h"
 
 enum option_id { O_STATUS = 1, O_TO, O_SINCE, O_UNTIL, O_LIMIT };
-enum { LIMIT_DEFAULT = 100, LIMIT_MOST = 100000, PAGE_MOST = 100 };
+enum { LIMIT_DEFAULT = 100, LIMIT_MOST = 100000 };
 
 static const char USAGE[] =
     "usage: stagepost queue [summary] [DOMAIN]   by domain: how much waits, since when, why\n"
@@ -40,24 +41,32 @@ call(const struct view *v, struct buf *path, json_t **answer)
 
 /* ---- by domain ------------------------------------------------------------------ */
 
+/* In front of numbers that are estimates: not all of a long queue is looked at. */
+static const char *
+about_of(const json_t *row)
+{
+    return json_is_true(json_object_get(row, "sampled")) ? "~" : "";
+}
+
 static void
 add_summary_row(struct table *t, const json_t *row)
 {
     char oldest[32], next[32];
-    const json_t *reply = json_object_get(row, "last_response");
+    const char *about = about_of(row);
+    struct buf reply;
     table_add(t, cli_text(row, "domain"));
     table_add(t, cli_text(row, "tenant"));
     table_add(t, cli_text(row, "class"));
-    table_addf(t, "%lld", cli_number(row, "queued"));
-    table_addf(t, "%lld", cli_number(row, "deferred"));
+    table_addf(t, "%s%lld", about, cli_number(row, "queued"));
+    table_addf(t, "%s%lld", about, cli_number(row, "deferred"));
     table_addf(t, "%lld", cli_number(row, "held"));
     table_addf(t, "%lld", cli_number(row, "inflight"));
     table_add(t, cli_time(row, "oldest_at", oldest));
     table_add(t, cli_time(row, "next_attempt_at", next));
-    if (json_is_object(reply))
-        table_addf(t, "%lld %.100s", cli_number(reply, "code"), cli_text(reply, "text").p);
-    else
-        table_add(t, SLICE(""));
+    buf_init(&reply, VERDICT_RECORD_MAX + 256);
+    cli_add_reply(&reply, json_object_get(row, "last_response"));
+    table_add(t, buf_slice(&reply));
+    buf_fini(&reply);
 }
 
 static void
@@ -117,17 +126,29 @@ count_of_age(const json_t *row, long long up_to)
     return 0;
 }
 
+/* Of all, as many as of those that were looked at. */
+static void
+add_share(struct table *t, long long all, long long count, long long looked_at)
+{
+    if (looked_at < all && looked_at > 0 && count > 0)
+        table_addf(t, "~%lld", (all * count + looked_at / 2) / looked_at);
+    else
+        table_addf(t, "%lld", count);
+}
+
 static void
 add_shape_row(struct table *t, const json_t *row)
 {
-    long long sum = 0;
+    long long all =
+                  cli_number(row, "queued") + cli_number(row, "deferred") + cli_number(row, "held"),
+              looked_at = 0;
     for (size_t i = 0; i < ARRAY_LEN(AGES); i++)
-        sum += count_of_age(row, AGES[i]);
+        looked_at += count_of_age(row, AGES[i]);
     table_add(t, cli_text(row, "domain"));
     table_add(t, cli_text(row, "tenant"));
-    table_addf(t, "%lld", sum);
+    table_addf(t, "%lld", all);
     for (size_t i = 0; i < ARRAY_LEN(AGES); i++)
-        table_addf(t, "%lld", count_of_age(row, AGES[i]));
+        add_share(t, all, count_of_age(row, AGES[i]), looked_at);
 }
 
 static int
@@ -174,41 +195,19 @@ add_message(struct table *t, const json_t *m)
         table_add(t, cli_text(json_array_get(to, 0), "email"));
 }
 
-/* One page of one status; `next` is where the following one begins, or NULL. */
 static int
-list_page(const struct view *v, const char *status, struct table *t, json_t **next)
+list_status(const struct view *v, const char *status, struct pages *p)
 {
     struct buf path;
-    char limit[32];
-    json_t *answer, *m;
-    size_t i;
-    uint64_t left = v->limit - table_rows(t);
-    snprintf(limit, sizeof limit, "%u", (unsigned)(left < PAGE_MOST ? left : PAGE_MOST));
     buf_init(&path, HTTP_URL_MAX);
     buf_add_str(&path, "/v1/messages");
     cli_path_query(&path, "status", status);
     cli_path_query(&path, "to", v->to);
     cli_path_query(&path, "since", v->since);
     cli_path_query(&path, "until", v->until);
-    cli_path_query(&path, "limit", limit);
-    cli_path_query(&path, "after", json_string_value(*next));
-    int code = call(v, &path, &answer);
-    json_decref(*next);
-    *next = json_incref(json_object_get(answer, "next"));
-    json_array_foreach(json_object_get(answer, "data"), i, m) add_message(t, m);
-    json_decref(answer);
-    return code;
-}
-
-static int
-list_status(const struct view *v, const char *status, struct table *t)
-{
-    json_t *next = NULL;
-    int code;
-    do
-        code = list_page(v, status, t, &next);
-    while (code == EX_OK && json_is_string(next) && table_rows(t) < v->limit);
-    json_decref(next);
+    cli_path_tenant(&path, &v->cli);
+    int code = pages_read(p, buf_slice(&path));
+    buf_fini(&path);
     return code;
 }
 
@@ -217,20 +216,17 @@ list(const struct view *v, const char *domain)
 {
     static const char *const HEADS[] = {"ID", "TENANT", "STATUS", "ACCEPTED", "SIZE", "FROM", "TO"};
     static const char *const WAITING[] = {"queued", "deferred", "held"};
-    struct table t;
+    struct pages p = {
+        .cli = &v->cli, .align = "llllrll", .heads = HEADS, .add = add_message, .left = v->limit};
     int code = EX_OK;
     if (domain != NULL)
         return cli_usage(&v->cli, "%s: ls looks for recipients with --to", domain);
-    table_init(&t, "llllrll", HEADS);
+    pages_begin(&p);
     if (v->status != NULL)
-        code = list_status(v, v->status, &t);
+        code = list_status(v, v->status, &p);
     for (size_t i = 0; v->status == NULL && code == EX_OK && i < ARRAY_LEN(WAITING); i++)
-        if (table_rows(&t) < v->limit)
-            code = list_status(v, WAITING[i], &t);
-    if (code == EX_OK && !v->cli.json)
-        cli_print_table(&t);
-    else
-        table_fini(&t);
+        code = list_status(v, WAITING[i], &p);
+    pages_end(&p);
     return code;
 }
 
@@ -243,7 +239,13 @@ run(struct view *v, int argc, char **argv)
         const char *name;
         int (*run)(const struct view *v, const char *domain);
     } VERBS[] = {{"summary", summary}, {"ls", list}, {"shape", shape}};
-    const char *verb = argc > 0 ? argv[0] : "summary";
+    static char summary_word[] = "summary";
+    char *of_domain[] = {summary_word, argc > 0 ? argv[0] : NULL};
+    if (argc == 1 && strchr(argv[0], '.') != NULL) { /* no verb has a dot */
+        argc = 2;
+        argv = of_domain;
+    }
+    const char *verb = argc > 0 ? argv[0] : summary_word;
     if (argc > 2)
         return cli_usage(&v->cli, "%s: one domain at most", argv[2]);
     for (size_t i = 0; i < ARRAY_LEN(VERBS); i++)

@@ -5,6 +5,7 @@
 
 #include "relay/cli/check_config.h"
 #include "relay/cli/cli.h"
+#include "relay/cli/pages.h"
 #include "relay/sys/base/bug.h"
 #include "relay/sys/base/limits.h"
 
@@ -19,77 +20,60 @@ struct suppress {
     const char *reason, *address;
 };
 
-static int
-call(const struct suppress *s, const char *method, const char *after, struct slice body,
-     json_t **answer)
-{
-    struct buf path;
-    buf_init(&path, HTTP_URL_MAX);
-    buf_add_str(&path, "/v1/suppressions");
-    if (s->address != NULL) {
-        buf_add_char(&path, '/');
-        cli_path_segment(&path, slice_str(s->address));
-    }
-    cli_path_tenant(&path, &s->cli);
-    cli_path_query(&path, "limit", s->address == NULL ? "100" : NULL);
-    cli_path_query(&path, "after", after);
-    struct client_request q = {.method = method,
-                               .path = cli_path(&path),
-                               .content_type = body.n > 0 ? "application/json" : NULL,
-                               .body = body};
-    int code = cli_call(&s->cli, &q, answer);
-    buf_fini(&path);
-    return code;
-}
-
 static void
-add_rows(struct table *t, const json_t *page)
+add_row(struct table *t, const json_t *row)
 {
-    size_t i;
-    json_t *row;
     char at[32];
-    json_array_foreach(json_object_get(page, "data"), i, row)
-    {
-        table_add(t, cli_text(row, "email"));
-        table_add(t, cli_text(row, "tenant"));
-        table_add(t, cli_text(row, "reason"));
-        table_add(t, cli_time(row, "created_at", at));
-    }
+    table_add(t, cli_text(row, "email"));
+    table_add(t, cli_text(row, "tenant"));
+    table_add(t, cli_text(row, "reason"));
+    table_add(t, cli_time(row, "created_at", at));
 }
 
 static int
 list(const struct suppress *s)
 {
     static const char *const HEADS[] = {"ADDRESS", "TENANT", "REASON", "SINCE"};
-    struct table t;
-    json_t *page = NULL, *next = NULL;
-    int code;
-    table_init(&t, "llll", HEADS);
-    do {
-        const char *after = json_string_value(next);
-        code = call(s, "GET", after, SLICE_NONE, &page);
-        json_decref(next);
-        next = json_incref(json_object_get(page, "next"));
-        add_rows(&t, page);
-        json_decref(page);
-    } while (json_is_string(next));
-    json_decref(next);
-    if (code == EX_OK && !s->cli.json)
-        cli_print_table(&t);
-    else
-        table_fini(&t);
+    struct pages p = {
+        .cli = &s->cli, .align = "llll", .heads = HEADS, .add = add_row, .left = UINT64_MAX};
+    struct buf path;
+    buf_init(&path, HTTP_URL_MAX);
+    buf_add_str(&path, "/v1/suppressions");
+    cli_path_tenant(&path, &s->cli);
+    pages_begin(&p);
+    int code = pages_read(&p, buf_slice(&path));
+    pages_end(&p);
+    buf_fini(&path);
+    return code;
+}
+
+static int
+change(const struct suppress *s, const char *method, struct slice body)
+{
+    struct buf path;
+    json_t *answer;
+    buf_init(&path, HTTP_URL_MAX);
+    buf_add_str(&path, "/v1/suppressions/");
+    cli_path_segment(&path, slice_str(s->address));
+    cli_path_tenant(&path, &s->cli);
+    struct client_request q = {.method = method,
+                               .path = cli_path(&path),
+                               .content_type = body.n > 0 ? "application/json" : NULL,
+                               .body = body};
+    int code = cli_call(&s->cli, &q, &answer);
+    json_decref(answer);
+    buf_fini(&path);
     return code;
 }
 
 static int
 add(const struct suppress *s)
 {
-    json_t *answer, *body = json_object();
+    json_t *body = json_object();
     json_object_set_new(body, "reason", json_string(s->reason));
     char *text = json_dumps(body, JSON_COMPACT);
     json_decref(body);
-    int code = call(s, "PUT", NULL, slice_str(text), &answer);
-    json_decref(answer);
+    int code = change(s, "PUT", slice_str(text));
     free(text);
     return code;
 }
@@ -97,10 +81,7 @@ add(const struct suppress *s)
 static int
 rm(const struct suppress *s)
 {
-    json_t *answer;
-    int code = call(s, "DELETE", NULL, SLICE_NONE, &answer);
-    json_decref(answer);
-    return code;
+    return change(s, "DELETE", SLICE_NONE);
 }
 
 static int

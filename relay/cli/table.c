@@ -13,11 +13,12 @@ static const char SPACES[CLI_CELL_MAX + 2] = {[0 ... CLI_CELL_MAX + 1] = ' '};
 void
 table_init(struct table *t, const char *align, const char *const *heads)
 {
-    *t = (struct table){.align = align, .columns = (unsigned)strlen(align)};
+    *t = (struct table){
+        .align = align, .columns = (unsigned)strlen(align), .has_heads = heads != NULL};
     BUG_ON(t->columns == 0 || t->columns > TABLE_COLUMNS_MAX);
     buf_init(&t->text, (size_t)CLI_TABLE_CELLS_MAX * CLI_CELL_MAX);
     buf_init(&t->sizes, (size_t)CLI_TABLE_CELLS_MAX * sizeof(size_t));
-    for (unsigned i = 0; i < t->columns; i++)
+    for (unsigned i = 0; heads != NULL && i < t->columns; i++)
         table_add(t, slice_str(heads[i]));
 }
 
@@ -31,7 +32,7 @@ table_fini(struct table *t)
 void
 table_add(struct table *t, struct slice cell)
 {
-    if (t->cells == CLI_TABLE_CELLS_MAX / t->columns * t->columns)
+    if (t->cells % t->columns == 0 && table_is_full(t))
         return;
     size_t before = t->text.len;
     BUG_ON(!text_add_safe(&t->text, text_clip(cell, CLI_CELL_MAX)));
@@ -54,7 +55,13 @@ table_addf(struct table *t, const char *fmt, ...)
 unsigned
 table_rows(const struct table *t)
 {
-    return t->cells / t->columns - 1;
+    return t->cells / t->columns - t->has_heads;
+}
+
+bool
+table_is_full(const struct table *t)
+{
+    return t->cells + t->columns > CLI_TABLE_CELLS_MAX;
 }
 
 size_t

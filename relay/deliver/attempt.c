@@ -1,8 +1,9 @@
 /*
  * Happy path: attempt_new() from a job; attempt_run() on a connection loads the
- * content if it is not in memory, starts the intent and the transaction in the
- * same turn; the dot waits for the intent; the verdicts are written with
- * queue_finish_start(), and the attempt is gone when that is durable.
+ * content if it is not in memory (when there is room for it), starts the intent
+ * and the transaction in the same turn; the dot waits for the intent; the verdicts
+ * are written with queue_finish_start(), and the attempt is gone when that is
+ * durable.
  *
  * Ways it ends: so; or without a connection (attempt_end); or the queue says
  * that the job is not ours or that it cannot be reached, before any dot: then
@@ -39,6 +40,7 @@ struct attempt {
     char failure_mx[ADDRESS_DOMAIN_MAX + 1];
     struct deferred cannot_run;
     /* With the queue. */
+    struct room_op room;
     struct queue_load_op load;
     bool loading;
     struct queue_intend_op intend;
@@ -70,6 +72,7 @@ gone(struct attempt *a)
 {
     struct attempt_env *env = a->env;
     deferred_cancel(&a->cannot_run);
+    room_leave(&a->room);
     BUG_ON(list_node_linked(&a->node));
     arena_fini(&a->arena);
     buf_fini(&a->event);
@@ -206,6 +209,8 @@ attempt_lost_client(struct attempt *a)
 {
     BUG_ON(a->sending);
     deferred_cancel(&a->cannot_run);
+    if (room_is_waiting(&a->room))
+        room_leave(&a->room);
     a->client = NULL;
     a->runner = NULL;
 }
@@ -369,6 +374,26 @@ on_loaded(struct queue_load_op *op)
         start_transaction(a);
 }
 
+static void
+load(struct attempt *a)
+{
+    a->loading = true;
+    a->load.done = on_loaded;
+    queue_load_start(&a->load, a->env->queue, a->job);
+}
+
+static void
+on_room(struct room_op *op)
+{
+    struct attempt *a = container_of(op, struct attempt, room);
+    if (op->has) {
+        load(a);
+        return;
+    }
+    release(a, AWAY_DELAY_MS);
+    leave_over(a, true);
+}
+
 static bool
 has_content(const struct attempt *a)
 {
@@ -386,10 +411,9 @@ attempt_run(struct attempt *a, struct client *c, struct attempt_runner *r)
         deferred_schedule(&a->cannot_run);
     } else if (has_content(a)) {
         start_transaction(a);
-    } else if (!a->loading) {
-        a->loading = true;
-        a->load.done = on_loaded;
-        queue_load_start(&a->load, a->env->queue, a->job);
+    } else if (!a->loading && !room_is_waiting(&a->room) &&
+               room_try_take(&a->room, (size_t)queue_job_message(a->job)->size_bytes)) {
+        load(a);
     }
 }
 
@@ -412,6 +436,7 @@ make(struct attempt_env *env, struct queue_job *job)
     a->rcpt_targets = calloc(at_once, sizeof *a->rcpt_targets);
     BUG_ON(a->targets == NULL || a->rcpts == NULL || a->rcpt_targets == NULL);
     deferred_init(&a->cannot_run, env->loop, on_cannot_run);
+    room_op_init(&a->room, &env->room, on_room);
     env->live++;
     return a;
 }

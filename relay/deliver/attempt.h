@@ -11,6 +11,7 @@
 
 #include "queue/queue.h"
 #include "relay/deliver/client.h"
+#include "relay/deliver/room.h"
 #include "relay/sys/config/config.h"
 
 struct attempt;
@@ -20,7 +21,8 @@ struct attempt_env {
     struct loop *loop;
     const struct config *config;
     struct queue *queue;
-    unsigned live; /* attempts that exist */
+    struct room room; /* for content that is not in memory */
+    unsigned live;    /* attempts that exist */
 };
 
 /* Who runs an attempt: one of a site's connections. The attempt leaves the

@@ -325,11 +325,13 @@ build(struct bounce *b)
     struct slice from, message_id;
     struct buf text;
     char id[ID_TEXT_BYTES + 1];
-    b->domain = ndr_domain.n > 0 ? ndr_domain : domain_of(b->original.reverse_path);
+    struct slice domain = ndr_domain.n > 0 ? ndr_domain : domain_of(b->original.reverse_path);
     b->message.id = id_new(id_partition(queue_notice_message(b->notice)->id));
     b->message.created_unix_ms = clock_sched_unix_ms();
     id_format(b->message.id, id);
-    if (!copyf(b, &from, "mailer-daemon@%.*s", SLICE_FMT(b->domain)) ||
+    /* A reload may free the configuration's text while a signer is waited for. */
+    if (!arena_copy(&b->arena, domain, &b->domain) ||
+        !copyf(b, &from, "mailer-daemon@%.*s", SLICE_FMT(b->domain)) ||
         !copyf(b, &message_id, "%s@%.*s", id, SLICE_FMT(b->domain)))
         return false;
     buf_init(&text, report_bytes_max(b));

@@ -526,12 +526,6 @@ client_failure(const struct client *c)
     return &c->failure;
 }
 
-const struct ehlo *
-client_ehlo(const struct client *c)
-{
-    return &c->ehlo;
-}
-
 bool
 client_is_tls(const struct client *c)
 {

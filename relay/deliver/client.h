@@ -19,7 +19,6 @@
 #include "relay/sys/base/blob.h"
 #include "relay/sys/base/list.h"
 #include "relay/sys/net/stream.h"
-#include "relay/wire/ehlo.h"
 #include "relay/wire/envelope.h"
 
 struct client;
@@ -95,7 +94,6 @@ enum client_state client_state(const struct client *c);
 const char *client_mx(const struct client *c);
 const struct net_address *client_address(const struct client *c);
 const struct finding *client_failure(const struct client *c);
-const struct ehlo *client_ehlo(const struct client *c);
 bool client_is_tls(const struct client *c);
 unsigned client_messages(const struct client *c); /* transactions begun */
 /* The most recipients for one transaction here. */

@@ -8,6 +8,7 @@
 #include "relay/deliver/client.h"
 #include "relay/sys/base/sm.h"
 #include "relay/wire/dot.h"
+#include "relay/wire/ehlo.h"
 
 /* Facts of the transaction under way. */
 struct client_mail {

@@ -54,6 +54,7 @@ deliver_new(const struct deliver_parts *p)
     d->consumer =
         (struct queue_consumer){.on_job = on_job, .on_notice = on_notice, .on_event = on_event};
     d->attempts = (struct attempt_env){.loop = p->loop, .config = p->config};
+    room_init(&d->attempts.room, p->loop);
     sites_init(&d->sites, p->loop, p->config, p->tls);
     timer_init(&d->grace, p->loop, on_grace_over);
     schedule_init(&d->schedule, &d->attempts, &d->sites, p->resolver);
@@ -99,5 +100,6 @@ deliver_free(struct deliver *d)
     timer_cancel(&d->grace);
     schedule_fini(&d->schedule);
     sites_fini(&d->sites);
+    room_fini(&d->attempts.room);
     free(d);
 }

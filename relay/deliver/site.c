@@ -298,7 +298,7 @@ on_over(struct attempt_runner *r, struct attempt *a, bool client_idle)
     struct site_conn *conn = container_of(r, struct site_conn, runner);
     (void)a;
     conn->attempt = NULL;
-    if (client_state(conn->client) != CLIENT_CLOSED)
+    if (!client_idle && client_state(conn->client) != CLIENT_CLOSED)
         earn(conn->site);
     if (client_idle && client_state(conn->client) == CLIENT_READY)
         conn_next(conn);

@@ -29,6 +29,19 @@ text_is_unsafe(uint32_t code)
     return (code & 0xfffe) == 0xfffe;
 }
 
+bool
+text_is_line(struct slice s)
+{
+    while (s.n > 0) {
+        uint32_t code;
+        size_t n = utf8_sequence(s, &code);
+        if (n == 0 || text_is_unsafe(code))
+            return false;
+        s = slice_skip(s, n);
+    }
+    return true;
+}
+
 static bool
 add_sanitised(struct buf *out, struct slice s, bool ascii_only)
 {

@@ -17,6 +17,8 @@ bool text_is_ascii(struct slice s);
 /* Code points that nobody may put into an address or a kept text: C0, DEL, C1,
  * line and paragraph separators, bidirectional overrides, noncharacters. */
 bool text_is_unsafe(uint32_t code);
+/* Valid UTF-8 of one line, without such code points. */
+bool text_is_line(struct slice s);
 
 /* Appends `s` with TAB as space, and each byte of an unsafe or invalid
  * sequence as '?'; never longer than `s`, always valid UTF-8 without CR, LF,

@@ -18,7 +18,7 @@ check_record(struct slice text)
         return;
     BUG_ON(!dmarc_record_claimed(text));
     BUG_ON(r.p > DMARC_REJECT || r.sp > DMARC_REJECT || r.np > DMARC_REJECT);
-    BUG_ON(r.bad_policy && (r.p != DMARC_NONE || !r.reports));
+    BUG_ON((r.bad_policy || r.without_p) && (r.np != DMARC_NONE || r.applies != r.reports));
 }
 
 /* An answer of the next records, each as it stands: mostly malformed RDATA. */

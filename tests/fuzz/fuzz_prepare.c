@@ -18,7 +18,7 @@ check(const struct prepared *p, bool smtputf8)
     BUG_ON(facts.known[HEADER_DATE].raw.n == 0 || facts.known[HEADER_MESSAGE_ID].raw.n == 0);
     BUG_ON(facts.known[HEADER_BCC].raw.n != 0 || p->sender_count == 0);
     while (header_cut(&facts.section, &f) == PARSE_OK)
-        BUG_ON(slice_starts_nocase(f.name, SLICE("X-Stagepost-")));
+        BUG_ON(control_is_one(f.name));
     int n = content_pieces(&p->content, pieces);
     BUG_ON(!slice_ends_nocase(pieces[n - 1], SLICE("\r\n")));
 }

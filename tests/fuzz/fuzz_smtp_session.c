@@ -228,12 +228,6 @@ submit_start(struct submit_op *op, struct submit_door *d)
 }
 
 void
-submit_cancel(struct submit_op *op)
-{
-    (void)op;
-}
-
-void
 credential_check_start(struct credential_check_op *op, struct credentials *cs, struct slice user,
                        struct slice password)
 {
@@ -291,14 +285,6 @@ credential_check_scram_start(struct credential_check_op *op, struct credential_s
                              struct slice message)
 {
     credential_check_start(op, x->cs, SLICE("dev"), message.n > 0 ? message : SLICE("none"));
-}
-
-bool
-credential_is_frozen(const struct credentials *cs, struct slice user)
-{
-    (void)cs;
-    (void)user;
-    return false;
 }
 
 const struct config_credential *
@@ -429,7 +415,7 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     hang_up(flags & FLAG_FIN);
     BUG_ON(played.reap == NULL);
     played.reap->call(played.reap);
-    BUG_ON(server.session_count != 0 || server.data_bytes != 0 || blob_total_bytes() != 0);
+    BUG_ON(server.session_count != 0 || server.transaction_bytes != 0 || blob_total_bytes() != 0);
     buf_fini(&played.stream.input);
     return 0;
 }

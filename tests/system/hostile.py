@@ -195,10 +195,10 @@ class Host:
 
 class NameServer:
     """answers[(name, "MX")] is a list of records, an RCODE's name, SILENT or TRUNCATED. A name that is
-    not there at all is NXDOMAIN, one with other types only has no such data."""
+    not there at all is NXDOMAIN, one with other types only has no such data. `dead`: all is SILENT."""
 
     def __init__(self):
-        self.answers, self.asked = {}, []
+        self.answers, self.asked, self.dead = {}, [], False
         owner = self
 
         class Udp(socketserver.BaseRequestHandler):
@@ -232,7 +232,7 @@ class NameServer:
         reply = dns.message.make_response(query)
         reply.flags |= dns.flags.RA
         known = self.answers.get((name, kind))
-        if known == SILENT or (known == TRUNCATED and not udp):
+        if self.dead or known == SILENT or (known == TRUNCATED and not udp):
             return None
         if known == TRUNCATED:
             reply.flags |= dns.flags.TC

@@ -37,10 +37,11 @@ def bytes_unread(reader, writer):
 class Raw:
     """One connection. `say` sends bytes, `reply` reads one reply and checks its form (CMD-12)."""
 
-    def __init__(self, gateway, implicit=False, banner=True):
+    def __init__(self, gateway, implicit=False, banner=True, source=None):
         self.gateway = gateway
         host, port = gateway.ready["smtps" if implicit else "smtp"].rsplit(":", 1)
-        self.sock = socket.create_connection((host, int(port)), timeout=LIMIT_S)
+        self.sock = socket.create_connection((host, int(port)), timeout=LIMIT_S,
+                                             source_address=source and (source, 0))
         self.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.ends = self.sock.getpeername(), self.sock.getsockname()
         self.buffer = b""

@@ -107,6 +107,30 @@ def test_a_storm_of_passwords_leaves_the_gateway_working(gateway):
         g.wait_status(message, "delivered")
 
 
+PASSWORD = "S3cretZebraQuux"
+LEAKS = [  # by AUTH and by what clients do that do not listen to its answers
+    [b"AUTH LOGIN", base64.b64encode(b"dev"), b64(PASSWORD.encode())],
+    [b"AUTH LOGIN " + b64(b"dev"), b64(PASSWORD.encode())[:-2], b64(PASSWORD.encode())],
+    [b"AUTH PLAIN " + auth_plain("dev", PASSWORD).encode()],
+    [b"AUTH PLAIN " + auth_plain(PASSWORD, PASSWORD).encode() + b" x"],
+    [b"AUTH PLAIN " + auth_plain("dev", PASSWORD).encode() + b"x" * 13000],
+    [b"AUTH NTLM " + PASSWORD.encode(), b64(PASSWORD.encode()), PASSWORD.encode()],
+    [b"AUTH " + PASSWORD.encode(), b"NOOP " + PASSWORD.encode(), b"VRFY " + PASSWORD.encode()],
+]
+
+
+@pytest.mark.parametrize("under_tls", [True, False])
+def test_nothing_of_a_password_is_logged(gw, under_tls):
+    """AUT-07: before TLS too, where passwords should not be and are sent."""
+    before = len(gw.events("smtp.error"))
+    for commands in LEAKS:
+        with Quiet(gw) if under_tls else Raw(gw) as s:
+            s.codes(b"EHLO c.example", *commands)
+    assert len(gw.events("smtp.error")) > before
+    for secret in (PASSWORD, b64(PASSWORD.encode()).decode()[:-4], auth_plain("dev", PASSWORD)[4:-4]):
+        assert secret not in gw.log()
+
+
 def test_client_certificates_mean_nothing(gw, tmp_path):
     """AUT-10: none is asked for, so none makes an identity, and EXTERNAL is not offered."""
     with Raw(gw, implicit=True) as s:

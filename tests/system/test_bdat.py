@@ -127,7 +127,9 @@ def test_counts_that_nobody_can_read(gw, implicit):
     for wrong, wanted in ((b"BDAT", 501), (b"BDAT -1", 501), (b"BDAT 5 LAST x", 501), (b"BDAT x", 501),
                           (b"BDAT 18446744073709551615 LAST", 552),
                           (b"BDAT 18446744073709551616", 552), (b"BDAT " + b"9" * 500, 552),
-                          (b"BDAT 120000000", 552)):
+                          (b"BDAT 120000000", 552), (b"BDAT 5\tLAST", 500), (b"bdat\t5", 500),
+                          (b"BDAT 5\0", 500), (b"BDAT 5\r", 500), (b"BDAT 5\nNOOP", 500),
+                          (b"BDAT " + b" " * 3000 + b"5", 500), (b"BDAT " + b"5" * 60000, 500)):
         for started in (False, True):
             with Raw(gw, implicit) as s:
                 s.login()

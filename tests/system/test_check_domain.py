@@ -25,6 +25,9 @@ ns A 127.0.0.1
 good TXT "v=spf1 include:_spf.good.test -all"
 _spf.good TXT "v=spf1 ip4:192.0.2.0/24 " "ip6:2001:db8::/32 a:out.good.test ?all"
 out.good A 198.51.100.7
+out.good TXT "v=spf1 a -all"
+mx.good A 192.0.2.25
+mx2.good AAAA 2001:db8::25
 good MX 10 mx.good.test.
 good MX 20 mx2.good.test.
 _dmarc.good TXT "v=DMARC1; p=reject; sp=quarantine; np=none; adkim=s; rua=mailto:d@good.test"
@@ -49,6 +52,16 @@ _dmarc.keyed TXT "v=DMARC1; p=reject; rua=mailto:d@keyed.test"
 _mta-sts.keyed TXT "v=STSv1; id=1;"
 _smtp._tls.keyed TXT "v=TLSRPTv1; rua=mailto:d@keyed.test"
 elsewhere A 192.0.2.200
+*.wild TXT "v=spf1 -all"
+_dmarc.wild TXT "v=DMARC1; rua=mailto:d@wild.test"
+wild MX 10 nowhere.test.
+wild TXT "v=spf1;ip4:192.0.2.1 -all"
+wild TXT "v=DMARC1; p=reject"
+open TXT "v=spf1 +all"
+open MX 10 mx.good.test.
+_dmarc.open TXT "v=DMARC1; p=reject; p=none"
+_mta-sts.open TXT "v=STSv1; id=1;"
+_mta-sts.open TXT "v=STSv1; id=2;"
 """
 
 REVERSE = {"100.51.198.in-addr.arpa": "7 PTR out.good.test.\n",
@@ -200,8 +213,10 @@ def test_with_a_configuration_file(knot, gateway_file):
     assert report["publish"] == [{"name": "e1._domainkey.keyed.test", "type": "TXT",
                                   "value": key_values(gateway_file)["e1"]}]
     assert report["addresses"] == [
-        {"ip": "198.51.100.7", "names": ["out.good.test"], "confirmed": True, "helo": True},
-        {"ip": "192.0.2.1", "names": ["elsewhere.test"], "confirmed": False, "helo": False}]
+        {"ip": "198.51.100.7", "names": ["out.good.test"], "confirmed": True, "helo": True,
+         "helo_spf": "pass"},
+        {"ip": "192.0.2.1", "names": ["elsewhere.test"], "confirmed": False, "helo": False,
+         "helo_spf": "fail"}]
     mend, note = texts(report, "mend"), texts(report, "note")
     assert any("192.0.2.1 is called elsewhere.test, which does not lead back" in t for t in mend)
     assert any("out.good.test, which we say in EHLO, does not lead to 192.0.2.1" in t for t in mend)
@@ -210,11 +225,7 @@ def test_with_a_configuration_file(knot, gateway_file):
 
 
 def test_a_long_key_is_split_into_strings(knot, gateway_file):
-    config = gateway_file.config()
-    other = gateway_file.file("other.conf")
-    with open(other, "w", encoding="utf-8") as f:
-        f.write(config.replace("example.com", "good.test"))
-    os.chmod(other, 0o600)
+    other = for_domain(gateway_file, "good.test")
     done = subprocess.run([support.BIN, "check", "domain", "good.test", "-c", other, "--dns", knot,
                            "--from-ip", "192.0.2.1"], capture_output=True, text=True,
                           timeout=support.LIMIT_S)
@@ -234,6 +245,39 @@ def test_a_domain_that_is_not_configured(knot, gateway_file):
                           capture_output=True, text=True, timeout=support.LIMIT_S)
     assert (done.returncode, done.stdout) == (78, "")
     assert "nonsense: unknown key" in done.stderr
+
+
+def for_domain(g, domain):
+    """Another configuration file, in which the keys are the domain's."""
+    path = g.file(f"{domain}.conf")
+    with open(path, "w", encoding="utf-8") as f:
+        f.write(g.config().replace("example.com", domain))
+    os.chmod(path, 0o600)
+    return path
+
+
+def test_records_at_wrong_places(knot, gateway_file):
+    """A wildcard answers for keys; records without a space, and without _dmarc."""
+    code, report = check(knot, "wild.test", "192.0.2.1",
+                         options=["-c", for_domain(gateway_file, "wild.test")])
+    mend, note = texts(report, "mend"), texts(report, "note")
+    assert code == MEND
+    assert {k["published"] for k in report["dkim"]} == {"broken"}
+    assert len([t for t in mend if "is no DKIM key (a wildcard record" in t]) == 2
+    assert any("nowhere.test has no address" in t for t in mend)
+    assert any("is no SPF record, a space must stand behind v=spf1" in t for t in mend)
+    assert any("move it to _dmarc.wild.test" in t for t in mend)
+    assert any("no p=: it counts as p=none" in t for t in note)
+
+
+def test_records_that_do_too_much(knot):
+    code, report = check(knot, "open.test", "192.0.2.1")
+    mend, note = texts(report, "mend"), texts(report, "note")
+    assert (code, results(report)) == (MEND, {"192.0.2.1": "pass"})
+    assert any("lets any address pass" in t for t in mend)
+    assert any("_dmarc.open.test is not valid" in t for t in mend)
+    assert any("a tag stands twice" in t for t in note)
+    assert any("2 records are published: senders ignore" in t for t in note)
 
 
 def test_no_address_is_given(knot):

@@ -3,6 +3,7 @@ import email
 import email.policy
 import json
 import os
+import re
 import shutil
 import subprocess
 
@@ -38,7 +39,12 @@ def test_help_and_usage():
         assert helped.returncode == 0 and b"usage: stagepost " + name.encode() in helped.stdout
         assert run(name, "--nonsense").returncode == 64
     assert run().returncode == 64
-    assert run("nonsense").returncode == 64
+    for words in (["nonsense"], ["check", "nonsense"]):
+        unknown = run(*words)
+        assert unknown.returncode == 64 and unknown.stderr.count(b"\n") == 1
+        assert b"--help` lists them" in unknown.stderr
+    for words in ([], ["check"], ["check", "domain"], ["queue", "ls"], ["credential", "add"]):
+        assert run(*words, "-h").stdout == run(*words, "--help").stdout != b""
     assert run("--version").stdout.startswith(b"stagepost 0.")
 
 
@@ -97,7 +103,7 @@ def test_msg_verbs(gw):
     assert cli(gw, "msg", id_, "hold", "--to", "full@verbs.example").returncode == 65
     assert cli(gw, "msg", id_, "release").stdout == b"1 recipient released\n"
     assert cli(gw, "msg", id_, "retry", "--tenant", "dev2").returncode == 66
-    trace = [r[2] for r in rows(cli(gw, "msg", id_).stdout) if r and r[0].startswith("20")]
+    trace = [r[1] for r in rows(cli(gw, "msg", id_).stdout) if r and r[0].startswith("20")]
     assert trace[0] == "message.accepted" and "message.released" in trace
 
     def cancelled():  # not what is being delivered just now
@@ -117,7 +123,12 @@ def test_queue(gw):
     summary = rows(cli(gw, "queue", "summary", "waiting.example").stdout)
     assert summary[1][:3] == ["DOMAIN", "TENANT", "CLASS"]
     assert summary[2][:7] == ["waiting.example", "dev", "transactional", "0", "0", "1", "0"]
+    assert rows(cli(gw, "queue", "waiting.example").stdout)[1:] == summary[1:]
     cli(gw, "msg", id_, "release")
+    waits = cli(gw, "queue", "waiting.example").stdout.decode()
+    assert re.search(r" \d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ  .*: 452 4\.2\.2 ", waits), waits
+    since = re.search(r" (\S+Z) ", waits).group(1)
+    assert id_.encode() in cli(gw, "queue", "ls", "--since", since).stdout
     assert run("queue", env={"STAGEPOST_STATE": gw.ready["state"]}).returncode == 0
     shape = [r for r in rows(cli(gw, "queue", "shape").stdout) if r[0] == "waiting.example"]
     assert shape and shape[0][2:4] == ["1", "1"] and set(shape[0][4:]) == {"0"}
@@ -136,6 +147,12 @@ def test_queue_ls_reads_all_pages(gw):
     listed = {r[0] for r in rows(cli(gw, "queue", "ls", "--limit", "1000").stdout)}
     assert ids <= listed
     assert len(rows(cli(gw, "queue", "ls", "--limit", "7").stdout)) == 8
+    answer = json.loads(cli(gw, "queue", "ls", "--limit", "1000", "--json").stdout)
+    assert ids <= {m["id"] for m in answer["data"]} and answer["has_more"] is False
+    some = json.loads(cli(gw, "queue", "ls", "--status", "deferred", "--limit", "101", "--json").stdout)
+    assert len(some["data"]) == 101 and some["has_more"] is True
+    refused = cli(gw, "queue", "ls", "--since", "yesterday", "--json")
+    assert refused.returncode == 65 and json.loads(refused.stdout)["status"] == 422
     for id_ in ids:
         cli(gw, "msg", id_, "cancel")
 
@@ -150,6 +167,10 @@ def test_suppress(gw):
             ("odd+tag@s.example", "dev2", "complaint")} <= listed
     only = cli(gw, "suppress", "ls", "--tenant", "dev2").stdout
     assert b"odd+tag@s.example" in only and b"gone@s.example" not in only
+    answer = json.loads(cli(gw, "suppress", "ls", "--tenant", "dev2", "--json").stdout)
+    assert [s["email"] for s in answer["data"]] == ["odd+tag@s.example"]
+    none = cli(gw, "suppress", "ls", "--tenant", "nobody", "--json").stdout
+    assert json.loads(none) == {"data": [], "has_more": False}
     id_ = gw.accepted(to="gone@s.example")
     assert gw.message(id_)["status"] == "suppressed"
     assert cli(gw, "suppress", "rm", "gone@s.example", "--tenant", "dev").returncode == 0
@@ -248,6 +269,19 @@ def test_sendmail_with_t(gw):
         len(c["to"]) for c in gw.captures() if c["subject"] == "from header") == 3)
     assert b"c@t.example" not in raw.split(b"\r\n\r\n")[0].replace(b"for <c@t.example>", b"")
     assert raw.endswith(b"\r\nHello\r\n")
+
+
+def test_sendmail_with_control_fields(gw):
+    """API-15: applied as at the other doors, and a message's own key holds over calls."""
+    text = (b"From: shop@example.com\nTo: a@t.example\nSubject: tagged\nX-Stagepost-Tag: cron\n"
+            b"X-Stagepost-Idempotency-Key: nightly\n\nx\n")
+    before = gw.metric("stagepost_idempotent_replays_total")
+    assert sendmail(gw, "-t", input=text).returncode == sendmail(gw, "-t", input=text).returncode == 0
+    assert gw.metric("stagepost_idempotent_replays_total") == before + 1
+    capture, raw = delivered_with(gw, "tagged")
+    assert gw.message(capture["message"])["tags"] == ["cron"] and b"X-Stagepost" not in raw
+    refused = sendmail(gw, "-t", input=text.replace(b"-Tag", b"-Tga"))
+    assert refused.returncode == 65 and b"X-Stagepost-Tga" in refused.stderr
 
 
 def test_sendmail_exit_codes(gw, tmp_path):

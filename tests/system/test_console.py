@@ -143,7 +143,7 @@ def test_suppressions(browse):
     assert len(seen["added"]) == 1 and "by hand" in seen["added"][0]
 
 
-@pytest.mark.parametrize("width,colours", [(1280, "dark"), (360, "light")])
+@pytest.mark.parametrize("width,colours", [(1280, "dark"), (800, "dark"), (360, "light")])
 def test_the_views_show_something_and_fit(world, browse, refusing, width, colours):
     host = world.host(Nice(rcpt=b"452 4.2.2 full\r\n"))
     world.point(f"full{width}.test", host)

@@ -9,7 +9,7 @@ import ssl
 
 import pytest
 import support
-from support import smtp_send, wait_until
+from support import auth_plain, smtp_send, wait_until
 from test_serve import PASSWORD, Served
 
 MESSAGE = b"From: a@example.com\r\nTo: b@customer.example\r\nSubject: x\r\n\r\nx\r\n"
@@ -49,12 +49,17 @@ class Policies(Served):
         at, end = text.index("credentials = ("), text.index("queue = {")
         return f"{text[:at]}credentials = ( {self.credentials()} );\n{text[end:]}"
 
-    def login(self, user, password=PASSWORD, source="127.0.0.1"):
+    def connect(self, source):
         s = smtplib.SMTP("127.0.0.1", self.smtp_port, timeout=support.LIMIT_S,
                          source_address=(source, 0))
         tls = ssl.create_default_context(cafile=self.file("tls.pem"))
         tls.check_hostname = False
         s.starttls(context=tls)
+        s.ehlo()
+        return s
+
+    def login(self, user, password=PASSWORD, source="127.0.0.1"):
+        s = self.connect(source)
         s.login(user, password)
         return s
 
@@ -132,6 +137,7 @@ def test_a_rate_is_shared_by_both_doors_and_all_workers(gate):
     for _ in range(4):  # whichever worker answers
         answer = gate.send(key="r" * 32)
         assert answer.status == 429 and answer.json["code"] == "rate_limited"
+        assert answer.json["type"].endswith("#quota-exceeded") and answer.json["violated-policies"] == ["rate"]
         assert 0 < int(answer.headers["Retry-After"]) <= 1200
         assert answer.headers["RateLimit"].startswith('"rate";r=0;t=')
 
@@ -182,6 +188,18 @@ def test_failures_are_limited_for_their_network_only(gate):
     assert code == 454 and b"try again in" in text
     assert attempt(PASSWORD, "127.0.0.10")[0] == 235
     wait_until("and let in again", lambda: attempt(PASSWORD, "127.0.0.9")[0] == 235)
+
+
+@pytest.mark.parametrize("user", ["here", "nobody"])
+def test_a_name_under_attack_is_answered_alike(gate, user):
+    """AUT-02, AUT-04: from many networks, and once more from one that has failed. Who is told to wait
+    does not learn from it whether there is such a name."""
+    def attempt(source):
+        with gate.connect(source) as s:
+            return s.docmd("AUTH PLAIN " + auth_plain(user, "wrong"))[0]
+    sources = [f"127.{len(user)}.1.{i}" for i in range(1, 31)]
+    assert {attempt(s) for s in sources} == {535}
+    assert attempt(sources[-1]) == 454
 
 
 def test_no_secret_is_logged(gate):

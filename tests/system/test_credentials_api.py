@@ -1,5 +1,7 @@
 """Credentials that an operator makes, rotates, freezes and removes while the gateway runs."""
 import contextlib
+import os
+import signal
 import smtplib
 import ssl
 import subprocess
@@ -64,6 +66,10 @@ def listed(g):
     return {c["user"]: c for c in control(g, "GET", "/v1/credentials").json["data"]}
 
 
+def status(g, message):
+    return control(g, "GET", f"/v1/messages/{message}").json["status"]
+
+
 def test_made_used_removed(pair):
     made = make(pair, "app@example.org")
     assert made["tenant"] == "new" and made["rate"] == "1000/m" and not made["frozen"]
@@ -121,16 +127,32 @@ def test_frozen_and_unfrozen(pair):
     session = login(pair, "froze", made["password"])
     answer = change(pair, "froze", "freeze")
     assert answer["frozen"] and answer["affected"] >= 1
-    wait_until("its mail waits", lambda: pair.message(sent, key=made["key"])["status"] == "held")
+    wait_until("its mail waits", lambda: status(pair, sent) == "held")
     wait_until("nobody lets it in", lambda: refused_by_all(pair, "froze", made["password"]))
     assert session.mail("app@example.org")[0] == 421
     answer = pair.send(key=made["key"], **fields)
     assert answer.status == 403 and answer.json["code"] == "credential_frozen"
+    for method, what in ("GET", ""), ("GET", "/raw"), ("POST", "/cancel"), ("POST", "/release"):
+        answer = pair.http(method, f"/v1/messages/{sent}{what}", key=made["key"])
+        assert answer.status == 403 and answer.json["code"] == "credential_frozen", what
+    assert status(pair, sent) == "held"
     answer = change(pair, "froze", "unfreeze")
     assert not answer["frozen"] and answer["affected"] >= 1
     wait_until("its mail goes on",
                lambda: pair.message(sent, key=made["key"])["status"] != "held")
     wait_until("everybody lets it in", lambda: accepted_by_all(pair, "froze", made["password"]))
+
+
+def test_freezing_tells_what_is_being_delivered(pair):
+    made = make(pair, "busy")
+    wait_until("known to all", lambda: accepted_by_all(pair, "busy", made["password"], 20))
+    sent = pair.send(key=made["key"], **{"from": "app@example.org",
+                                         "to": ["slow@customer.example", "defer@other.example"]})
+    wait_until("one is being delivered",
+               lambda: pair.metric('stagepost_queue_messages{state="inflight"}') == 1)
+    answer = change(pair, "busy", "freeze")
+    assert answer["in_flight"] == 1 and answer["affected"] == 1
+    assert sent.status == 202
 
 
 def test_one_of_the_file_is_frozen(pair):
@@ -147,7 +169,7 @@ def test_one_of_the_file_is_frozen(pair):
     assert session.mail("app@example.org")[0] == 421
     assert other.data(MESSAGE)[0] == 550  # begun before, not taken after
     assert change(pair, "dev2", "freeze")["frozen"]  # twice is fine
-    wait_until("its mail waits", lambda: pair.message(sent, key="dev2")["status"] == "held")
+    wait_until("its mail waits", lambda: status(pair, sent) == "held")
     row = listed(pair)["dev2"]
     assert row["frozen"] and row["kept_in"] == "file" and not listed(pair)["dev"]["frozen"]
     assert "frozen" in next(
@@ -217,3 +239,30 @@ def test_it_is_there_after_a_restart(pair):
     pair.stop()
     pair.start()
     wait_until("known again", lambda: accepted_by_all(pair, "lasting", made["password"]))
+
+
+def test_nobody_is_refused_for_good_before_credentials_are_known():
+    """A worker that cannot reach Redis does not know whom operators made, or froze."""
+    g = support.Gateway(support.temporary_state()).start()
+    try:
+        made = make(g, "early@example.org")
+        redis, worker = g.children("redis-server")[0], g.children("worker")[0]
+        os.kill(redis, signal.SIGSTOP)
+        os.kill(worker, signal.SIGKILL)
+        wait_until("another worker", lambda: g.children("worker") not in ([], [worker]))
+        with pytest.raises(smtplib.SMTPResponseException) as refused:
+            login(g, "early@example.org", made["password"])
+        assert refused.value.smtp_code in (421, 454)
+        for key in (made["key"], "dev"):  # the file's may be frozen
+            answer = g.send(key=key, **{"from": "early@example.org"})
+            assert answer.status == 503 and answer.headers["Retry-After"], answer.body
+        os.kill(redis, signal.SIGCONT)
+
+        def known():
+            with contextlib.suppress(smtplib.SMTPException, OSError):
+                login(g, "early@example.org", made["password"]).quit()
+                return True
+        wait_until("it is known", known)
+        assert g.send(key=made["key"], **{"from": "early@example.org"}).status == 202
+    finally:
+        g.kill_all()

@@ -74,6 +74,27 @@ def test_dribbling_clients_are_closed(gateway, state):
     assert g.metric('stagepost_accepted_messages_total{source="smtp"}') == accepted + 1
 
 
+@pytest.mark.parametrize("begun", [b"X-A: ", b"Content-Length: 100000\r\n\r\n{",
+                                   b"Transfer-Encoding: chunked\r\n\r\nfffff\r\n{"], ids=["head", "body", "chunk"])
+def test_dribbling_requests_are_closed(gateway, begun):
+    """CMD-02 over HTTP: an octet now and then does not keep a request alive."""
+    g = gateway(binary=TEST_BIN, env={"STAGEPOST_TIME_SCALE": "100"})
+    host, port = g.ready["http"].rsplit(":", 1)
+    with socket.create_connection((host, int(port)), timeout=LIMIT_S) as s:
+        s.sendall(b"POST /v1/messages HTTP/1.1\r\nHost: " + g.ready["http"].encode() + b"\r\n"
+                  b"Authorization: Bearer dev\r\nContent-Type: application/json\r\n" + begun)
+        end, got = time.monotonic() + LIMIT_S, b""
+        while not select.select([s], [], [], 0.05)[0]:
+            assert time.monotonic() < end, "it may stay for ever"
+            with contextlib.suppress(ConnectionError):
+                s.sendall(b"a")
+        with contextlib.suppress(ConnectionError):
+            got = s.recv(4096)
+    assert got == b"" or got.startswith(b"HTTP/1.1 408 "), got
+    assert g.send().status == 202
+    assert g.metric('stagepost_accepted_messages_total{source="http"}') == 1
+
+
 # CMD-04: nothing may be asked for ever
 @pytest.mark.parametrize("what", [b"NOOP", b"RSET", b"VRFY a", b"HELP", b"BDAT 0",
                                   b"MAIL FROM:<shop@example.com>\r\nRSET"])

@@ -1,4 +1,5 @@
 """HTTP beyond loopback: TLS, the admin key, and what is open to whom."""
+import contextlib
 import hashlib
 import http.client
 import json
@@ -92,6 +93,27 @@ def test_clear_text_on_the_tls_port_gets_nothing(g):
             pass
     assert b"HTTP/1.1" not in text
     assert g.https("GET", "/healthz", None).status == 200
+
+
+def test_who_said_goodbye_is_still_answered(g):
+    """A close_notify (RFC 8446 6.1) ends one side only."""
+    context = ssl.create_default_context(cafile=g.file("tls.pem"))
+    incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+    tls = context.wrap_bio(incoming, outgoing, server_hostname="localhost")
+    with socket.create_connection(("localhost", g.https_port), timeout=LIMIT_S) as s:
+        def until_done(step, *args):
+            while True:
+                try:
+                    return step(*args)
+                except ssl.SSLWantReadError:
+                    s.sendall(outgoing.read())
+                    incoming.write(s.recv(65536))
+
+        until_done(tls.do_handshake)
+        tls.write(f"GET /healthz HTTP/1.1\r\nHost: localhost:{g.https_port}\r\n\r\n".encode())
+        with contextlib.suppress(ssl.SSLWantReadError):  # it waits for the server's
+            tls.unwrap()
+        assert until_done(tls.read, 4096).startswith(b"HTTP/1.1 200 ")
 
 
 def test_the_admin_key_sees_everybody(g):

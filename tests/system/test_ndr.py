@@ -4,8 +4,10 @@ import email
 import email.policy
 
 import pytest
-from support import queued_id, wait_until
+from support import queued_id, smtp_send, wait_until
+from test_control import control
 from test_delivery import mx  # noqa: F401
+from test_serve import MAIL, dev, served, session  # noqa: F401
 
 BODY = "only-in-the-body"
 MESSAGE = (f"From: shop@example.com\r\nTo: anna@customer.example\r\nSubject: Order 17\r\n"
@@ -293,6 +295,54 @@ def test_reports_are_never_answered(gateway):
     assert told == {(null_sender, REFUSED), (ndr, "bounce@example.com")}
 
 
+SECRET = "what-only-this-tenant-may-read"
+
+
+def everybody_reached(g, wanted):
+    """Recipients of all messages there are, of any tenant, once there are so many; as operators see them."""
+    found = wait_until(f"{wanted} messages", lambda: (lambda m: m if len(m) >= wanted else None)(
+        control(g, "GET", "/v1/messages?limit=100").json["data"]))
+    assert len(found) == wanted
+    return sorted(control(g, "GET", f"/v1/messages/{m['id']}").json["recipients"][0]["email"] for m in found)
+
+
+def test_content_returns_to_its_sender_only(gateway):
+    """LOP-12: a report that nobody takes is seen in events; no postmaster and no other tenant has a copy"""
+    g = gateway()
+    message = MESSAGE.replace(BODY.encode(), SECRET.encode())
+    told = submit(g, [(REFUSED, ())], ["RET=FULL"], message=message)
+    untold = submit(g, [(REFUSED, ())], ["RET=FULL"], message=message, sender="bounce@example.com")
+    nobody = submit(g, [(REFUSED, ())], ["RET=FULL"], message=message, sender="")
+    ndr = wait_until("a report", lambda: g.message(untold)["recipients"][0]["ndr_id"])
+    g.wait_status(ndr, "bounced")
+    g.wait_status(nobody, "bounced")
+    wait_reports(g, told, 1)
+    no_more_reports(g, untold, 0)  # and its marker with the report: two more messages
+    assert {(e["msg"], e["to"]) for e in g.events("delivery.double-bounce")} == {
+        (ndr, "bounce@example.com"), (nobody, REFUSED)}
+    assert {tuple(c["to"]) for c in g.captures() if SECRET.encode() in g.raw(c["id"])} == {
+        ("shop@example.com",)}
+    assert everybody_reached(g, 7) == sorted(
+        [REFUSED] * 3 + ["bounce@example.com", "bounce@marker.example"] + ["shop@example.com"] * 2)
+    assert g.http("GET", "/v1/messages?limit=100", key="dev2").json["data"] == []
+    for message_id in (told, untold, nobody, ndr):
+        for path in ("", "/raw", "/events"):
+            assert g.http("GET", f"/v1/messages/{message_id}{path}", key="dev2").status == 404
+    assert SECRET not in g.log()
+
+
+def test_the_domain_of_reports_has_no_copy(dev, served):  # noqa: F811
+    """LOP-12: `ndr.from` names who writes, not who is written to"""
+    g = served()
+    g.write(g.config() + 'ndr = { from = "reports.example"; };\n')
+    g.start()
+    with session(g.smtp_port, g.tls()) as s:  # hosts on loopback are not sent to: all of it bounces
+        assert smtp_send(s, MAIL, to=("anna@customer.com",))[0] == 250
+    wait_until("a double bounce", lambda: g.events("delivery.double-bounce"))
+    assert everybody_reached(g, 2) == ["anna@customer.com", "shop@example.com"]
+    assert [e["to"] for e in g.events("delivery.double-bounce")] == ["shop@example.com"]
+
+
 def test_only_the_envelope_sender_is_told(gw):
     """LOP-10: no address of the header is answered; LOP-06: nor a source route's host"""
     sender = "list-owner@example.com"
@@ -320,6 +370,14 @@ def test_no_report_for_a_sender_that_is_not_owned(gw):
     assert answer.status == 403
     assert raw_reports(gw, "victim@example.com") == []
     assert gw.metric("stagepost_ndr_total") == before
+
+
+def test_the_reverse_path_is_the_senders_own(gw):
+    """LOP-11: none of ours that bounces would come back to, so no token that could be guessed"""
+    for sender in ("shop+order=17@example.com", "bounces@example.com", '"a b"@example.com'):
+        message_id = submit(gw, [("anna@customer.example", ()), ("bert@other.example", ())], sender=sender)
+        gw.wait_status(message_id, "delivered")
+        assert [c["from"] for c in gw.captures(message_id)] == [sender] * 2
 
 
 def test_a_loop_is_refused(gw):

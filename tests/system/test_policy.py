@@ -44,8 +44,8 @@ def by_smtp(g):
         return code, text.decode()
 
 
-def by_http(g):
-    return g.http("POST", "/v1/messages", {"from": "shop@example.com", "to": "anna@customer.test",
+def by_http(g, domain="example.com"):
+    return g.http("POST", "/v1/messages", {"from": f"shop@{domain}", "to": "anna@customer.test",
                                            "subject": "s", "text": "t"}, key=KEY)
 
 
@@ -111,6 +111,27 @@ def test_silent_dns_is_late(served, name_server):
     assert by_smtp(g)[0] == 250
     event, = g.events("policy.preflight-late")
     assert event["domain"] == "example.com"
+
+
+def test_dead_dns_is_waited_for_once(served, name_server):
+    """One message pays the two seconds, and the log says so; those of other domains do not."""
+    g = gateway(served, name_server, "enforce")
+    domains = ["example.com"] + [f"d{i}.example.net" for i in range(4)]
+    senders = ", ".join(f'"{d}"' for d in domains + ["alive.example.net"])
+    g.write(g.config().replace("workers = 2", "workers = 1")
+            .replace('senders = [ "example.com" ]', f"senders = [ {senders} ]"))
+    name_server.dead = True
+    g.start()
+    for domain in domains:
+        assert by_http(g, domain).status == 202
+    assert g.metric("stagepost_preflight_dns_silences_total") == 1
+    assert sum(g.metric(f'stagepost_preflight_total{{result="{r}"}}')
+               for r in ("late", "unknown")) == len(domains)
+    event, = g.events("policy.dns-silent")
+    assert event["domain"] == "example.com"
+    name_server.dead = False
+    wait_until("an answer", lambda: by_http(g, "alive.example.net").status == 202
+               and g.events("policy.dns-answers"))
 
 
 def test_off_asks_nobody(served, name_server):

@@ -93,6 +93,20 @@ def test_smtp_knows_the_client_of_a_proxy(behind):
             assert [e["client"] for e in events] == [client], name
 
 
+def test_a_64_is_one_network(behind):
+    """AUT-04: thirty addresses of one /64 are soon told to wait, as one address would be; thirty /64 are not."""
+    g = behind()
+
+    def attempt(client):
+        with Proxied(g, f"PROXY TCP6 {client} ::1 4242 465\r\n".encode(), implicit=True) as s:
+            wrong = b"AUTH PLAIN " + auth_plain("nobody", "wrong").encode()
+            assert [s.reply()[0], s.command(b"EHLO c.example")[0]] == [220, 250]
+            return s.command(wrong)[0]
+    assert [attempt(f"2001:db8:0:{i:x}::1") for i in range(30)] == [535] * 30
+    codes = [attempt(f"2001:db8:1:1:{i:x}::1") for i in range(30)]
+    assert codes[0] == 535 and 454 in codes, codes
+
+
 def test_http_knows_the_client_of_a_proxy(behind):
     g = behind()
     body = json.dumps({"from": "shop@example.com", "to": "anna@customer.com", "subject": "x",

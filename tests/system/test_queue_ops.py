@@ -118,6 +118,12 @@ def test_wrong_parameters(gw, query):
     problem(gw.http("GET", f"/v1/messages?{query}"), 422, "invalid_fields")
 
 
+def test_a_long_subject_is_cut_between_words(gw):
+    subject = "Grüße aus 東京, мы пишем " * 12
+    shown = gw.message(gw.accepted(subject=subject))["subject"]
+    assert len(shown) > 20 and subject.startswith(shown), shown
+
+
 def test_queues(gw):
     domain = "queues.example"
     held = deferred(gw, to=f"defer@{domain}")

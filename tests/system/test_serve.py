@@ -3,9 +3,11 @@ import base64
 import ctypes
 import hashlib
 import os
+import re
 import shutil
 import smtplib
 import socket
+import ssl
 import subprocess
 
 import dkim
@@ -292,6 +294,18 @@ def test_keys_that_cannot_be_used_are_named(served):
     assert code == 78
     assert ":11: domains[0].dkim[1].file: " in said and ":8: tls: " in said
     assert said.endswith("2 errors, 0 warnings\n")
+
+
+def test_a_certificate_that_has_ended_is_a_warning(served):
+    """No error: what waits is still delivered."""
+    g = served()
+    with open(g.file("tls.pem"), encoding="ascii") as f:
+        der = ssl.PEM_cert_to_DER_cert(f.read())
+    end = re.findall(rb"\d{12}Z", der)[1]  # a UTCTime, behind that of its beginning
+    with open(g.file("tls.pem"), "w", encoding="ascii") as f:
+        f.write(ssl.DER_cert_to_PEM_cert(der.replace(end, b"210101000000Z")))
+    code, said = g.check()
+    assert code == 0 and "warning: tls.cert: " in said and "has ended" in said, said
 
 
 def test_what_development_made_is_refused(served, dev):

@@ -29,13 +29,14 @@ believed_name(enum believed b)
 
 /* --- the parts --- */
 
-/* A record with ptr or %{p} may say something else to others. */
+/* A record with ptr or %{p} may say something else to others, one with %{l} or %{s} of others:
+ * it is asked about postmaster. */
 static enum part
 spf_of(const struct spf_verdict *v)
 {
     if (v->result == SPF_PASS)
         return PART_GOOD;
-    return v->result == SPF_TEMPERROR || v->unsure ? PART_UNKNOWN : PART_BAD;
+    return v->result == SPF_TEMPERROR || v->unsure || v->by_local_part ? PART_UNKNOWN : PART_BAD;
 }
 
 static void
@@ -70,11 +71,13 @@ read_dkim(const struct believed_facts *f, struct parts *p)
 static void
 read_dmarc(const struct believed_facts *f, struct parts *p)
 {
-    p->policy = dmarc_walk_result(f->author, true);
+    p->policy = dmarc_walk_result(f->author, true); /* sp or np: only its flags matter here */
     bool strict = p->policy.record != NULL && p->policy.record->spf_strict;
     bool same = strcmp(f->from, f->reverse) == 0;
     if (f->reverse[0] == '\0')
         p->aligned = PART_BAD;
+    else if (p->policy.record == NULL && !f->author->temp_error)
+        p->aligned = PART_GOOD; /* nobody asks for it (4.10.2) */
     else if (!same && (f->author->temp_error || (!strict && f->authenticated->temp_error)))
         p->aligned = PART_UNKNOWN;
     else
@@ -162,8 +165,8 @@ judge_believed(const struct believed_facts *f, const struct parts *p, struct bel
         say_spf(f, p, out, BELIEVED_WEAK);
     else if (p->policy.record == NULL && !f->author->temp_error)
         say(out, BELIEVED_WEAK, NULL,
-            "%s has no DMARC record: publish TXT \"v=DMARC1; p=none\" at _dmarc.%s", f->from,
-            f->from);
+            "%s has no DMARC record%s: publish TXT \"v=DMARC1; p=none\" at _dmarc.%s", f->from,
+            p->policy.unusable ? " with a valid policy" : "", f->from);
     else
         say(out, BELIEVED_PASS, NULL, "%s", "");
 }

@@ -4,8 +4,9 @@
  * Pure; what was found is gathered by preflight.h.
  *
  * Mail is believed when DKIM passes with a key of the From domain, or SPF passes
- * for every address of ours and its domain is aligned (RFC 9989 4.4). Only what is certain
- * counts: an answer that DNS did not give can neither condemn nor acquit.
+ * for every address of ours and its domain is aligned (RFC 9989 4.4), which only a DMARC
+ * record asks for. Only what is certain counts: an answer that DNS did not give can neither
+ * condemn nor acquit.
  */
 #ifndef STAGEPOST_ACCEPT_POLICY_BELIEVED_H
 #define STAGEPOST_ACCEPT_POLICY_BELIEVED_H

@@ -13,9 +13,11 @@
 #include <string.h>
 
 #include "dkim/checker_client.h"
+#include "relay/accept/policy/silence.h"
 #include "relay/sys/base/bug.h"
 #include "relay/sys/base/clock.h"
 #include "relay/sys/base/log.h"
+#include "relay/sys/base/metrics.h"
 
 enum { BUCKETS = 512 };
 
@@ -26,6 +28,7 @@ struct entry {
     char from[ADDRESS_DOMAIN_MAX + 1], reverse[ADDRESS_DOMAIN_MAX + 1];
     uint64_t generation; /* of the configuration */
     bool known;          /* there is a verdict */
+    bool slow;           /* somebody has waited for it in vain, and it is unknown since */
     struct believed_verdict verdict;
     uint64_t fresh_until_ms, usable_until_ms;
     struct probe *probe; /* NULL: not being asked about */
@@ -58,6 +61,9 @@ struct probe {
     struct preflight *preflight;
     struct list_node node;
     unsigned pending;
+    bool is_new;   /* nothing was known of the pair: its answers are hardly from the cache */
+    bool answered; /* DNS has answered something */
+    bool in_vain;  /* somebody has waited for it and went on as late */
     uint32_t ttl_s;
     struct dns_query mx;
     bool asking_mx;
@@ -78,6 +84,7 @@ struct preflight {
     unsigned entries, ops;
     struct list probes;
     unsigned probe_count;
+    struct silence silence;
     bool closing;
     struct deferred end;
 };
@@ -211,6 +218,7 @@ settle(struct entry *e, struct probe *pr)
     e->fresh_until_ms = now + kept_ms;
     e->usable_until_ms = e->fresh_until_ms + (good ? PREFLIGHT_STALE_S * 1000u : 0);
     e->known = true;
+    e->slow &= e->verdict.result == BELIEVED_UNKNOWN;
     e->probe = NULL;
     list_remove(&e->in_age);
     list_push(&e->preflight->by_age, &e->in_age);
@@ -243,10 +251,15 @@ one_done(struct probe *pr)
 }
 
 static void
-note_ttl(struct probe *pr, const struct dns_query *q)
+note_answer(struct probe *pr, const struct dns_query *q)
 {
     if (q->status == DNS_OK && q->ttl_s < pr->ttl_s)
         pr->ttl_s = q->ttl_s;
+    if (q->status == DNS_TEMP)
+        return;
+    pr->answered = true;
+    if (pr->is_new && silence_note_answer(&pr->preflight->silence, clock_mono_ms()))
+        LOG(LOG_NOTICE, "policy.dns-answers", LF_STR("domain", pr->facts.from));
 }
 
 /* ---- questions ---------------------------------------------------------------- */
@@ -266,7 +279,7 @@ on_mx(struct dns_query *q)
     char host[ADDRESS_DOMAIN_MAX + 1];
     uint16_t preference;
     pr->asking_mx = false;
-    note_ttl(pr, q);
+    note_answer(pr, q);
     pr->facts.null_mx = q->status == DNS_OK && q->count == 1 &&
                         dns_mx_parse(q->records[0], &preference, host) && host[0] == '\0';
     dns_query_fini(q);
@@ -279,7 +292,7 @@ on_key(struct dns_query *q)
     struct key_question *k = container_of(q, struct key_question, query);
     struct probe *pr = k->probe;
     pr->asking_key[k - pr->keys] = false;
-    note_ttl(pr, q);
+    note_answer(pr, q);
     k->out->state = published_judge(slice_str(k->record), q->status, q->records, q->count);
     dns_query_fini(q);
     one_done(pr);
@@ -290,7 +303,7 @@ on_walk(struct dns_query *q)
 {
     struct walk_question *w = container_of(q, struct walk_question, query);
     w->asking = false;
-    note_ttl(w->probe, q);
+    note_answer(w->probe, q);
     dmarc_walk_answer(&w->walk, q->status, q->records, q->count);
     dns_query_fini(q);
     const char *name = dmarc_walk_question(&w->walk);
@@ -408,6 +421,7 @@ begin_probe(struct entry *e)
         return false;
     pr->entry = e;
     pr->preflight = p;
+    pr->is_new = !e->known;
     pr->ttl_s = PREFLIGHT_KEPT_S;
     pr->facts.from = e->from;
     pr->facts.reverse = e->reverse;
@@ -478,10 +492,34 @@ preflight_known(struct preflight *p, struct slice reverse_domain, struct slice f
     return true;
 }
 
+/* A short wait goes on when it has been worth while: its probe is being answered. */
 static void
 on_limit(struct timer *t)
 {
-    finish_op(container_of(t, struct preflight_op, limit), NULL);
+    struct preflight_op *op = container_of(t, struct preflight_op, limit);
+    struct probe *pr = op->entry->probe;
+    if (op->short_wait && pr->answered) {
+        op->short_wait = false;
+        timer_start(t, clock_scaled_ms(PREFLIGHT_WAIT_MS - PREFLIGHT_WAIT_AGAIN_MS));
+        return;
+    }
+    pr->in_vain = op->entry->slow = true;
+    if (silence_note_late(&op->preflight->silence, op->began_ms, clock_mono_ms())) {
+        metrics_add(METRIC_DNS_SILENCES, 1);
+        LOG(LOG_WARN, "policy.dns-silent", LF_STR("domain", op->entry->from));
+    }
+    finish_op(op, NULL);
+}
+
+static void
+wait_for(struct preflight_op *op, struct entry *e)
+{
+    op->entry = e;
+    op->began_ms = clock_mono_ms();
+    op->short_wait = e->slow || silence_lasts(&op->preflight->silence, op->began_ms);
+    list_push(&e->waiting, &op->node);
+    timer_start(&op->limit,
+                clock_scaled_ms(op->short_wait ? PREFLIGHT_WAIT_AGAIN_MS : PREFLIGHT_WAIT_MS));
 }
 
 void
@@ -498,11 +536,10 @@ preflight_start(struct preflight_op *op, struct preflight *p, struct slice rever
     struct entry *e = entry_for(p, reverse_domain, from_domain);
     if (is_usable(e)) {
         finish_op(op, &e->verdict);
-    } else if (e == NULL || e->probe == NULL) {
+    } else if (e == NULL || e->probe == NULL || e->probe->in_vain) {
         finish_op(op, NULL);
     } else {
-        list_push(&e->waiting, &op->node);
-        timer_start(&op->limit, clock_scaled_ms(PREFLIGHT_WAIT_MS));
+        wait_for(op, e);
     }
 }
 

@@ -3,7 +3,9 @@
  * pair of reverse-path and From domain one probe of DNS and the checker, whose
  * verdict (believed.h) is remembered for as long as its records live, within
  * PREFLIGHT_KEPT_LEAST_S and PREFLIGHT_KEPT_S. A message whose pair is known is
- * answered at once; another waits PREFLIGHT_WAIT_MS at most and goes on as late.
+ * answered at once; another waits PREFLIGHT_WAIT_MS at most and goes on as late. That is
+ * paid once: a pair, and while DNS is silent (silence.h) every pair, waits no more than
+ * PREFLIGHT_WAIT_AGAIN_MS unless its questions begin to be answered by then.
  *
  * What follows from a verdict is the door's affair (accept/submit.h). One per
  * worker; follows the configuration: a new generation begins with nothing known.
@@ -40,10 +42,12 @@ struct preflight_op {
     struct believed_verdict verdict; /* out, unless late */
 
     struct preflight *preflight;
+    struct entry *entry; /* that it waits for; NULL: none */
     struct list_node node;
     struct timer limit;
     struct deferred finish;
-    bool started;
+    uint64_t began_ms;
+    bool started, short_wait;
 };
 
 /* What is known now; false: nothing that may still be used, ask with preflight_start(). */

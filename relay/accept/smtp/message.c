@@ -12,24 +12,26 @@
 #include "relay/sys/base/metrics.h"
 
 bool
-message_memory_is_full(const struct smtp_server *server)
+message_memory_holds(const struct smtp_server *server, uint64_t more_bytes)
 {
-    return blob_total_bytes() + server->data_bytes > ACCEPT_BYTES_IN_MEMORY_MAX;
+    return blob_total_bytes() + server->transaction_bytes + more_bytes <=
+           ACCEPT_BYTES_IN_MEMORY_MAX;
 }
 
-static void
-count_bytes(struct smtp_session *s)
+void
+message_count_memory(struct smtp_session *s)
 {
     struct smtp_message *m = &s->message;
-    s->server->data_bytes += m->text.cap - m->counted_bytes; /* may go down, modulo 2^64 */
-    m->counted_bytes = m->text.cap;
+    size_t now = m->text.cap + s->transaction.arena.used_bytes;
+    s->server->transaction_bytes += now - m->counted_bytes; /* may go down, modulo 2^64 */
+    m->counted_bytes = now;
 }
 
 void
 message_forget(struct smtp_session *s)
 {
     buf_fini(&s->message.text);
-    count_bytes(s);
+    message_count_memory(s);
     blob_unref(&s->message.blob);
 }
 
@@ -59,11 +61,11 @@ void
 message_note_memory(struct smtp_session *s)
 {
     struct smtp_message *m = &s->message;
-    count_bytes(s);
-    if (!message_memory_is_full(s->server) || m->no_room || m->text.cap == 0)
+    message_count_memory(s);
+    if (message_memory_holds(s->server, 0) || m->no_room || m->text.cap == 0)
         return;
     stop_storing(m);
-    count_bytes(s);
+    message_count_memory(s);
 }
 
 /* So that a client which sends a byte a minute does not stay for ever. */
@@ -156,12 +158,10 @@ message_submit(struct smtp_session *s)
     struct smtp_transaction *t = &s->transaction;
     struct smtp_message *m = &s->message;
     m->blob = blob_take_buf(&m->text);
-    count_bytes(s);
+    message_count_memory(s);
     m->submit = (struct submit_op){
         .done = on_submitted,
         .credential = s->credential,
-        .is_frozen =
-            credential_is_frozen(s->server->parts.credentials, slice_str(s->credential->user)),
         .source = SUBMIT_SMTP,
         .envelope = t->envelope,
         .reverse_domain = t->reverse_domain,

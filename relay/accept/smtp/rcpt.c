@@ -109,6 +109,8 @@ verb_rcpt(struct smtp_session *s, struct slice arg)
         session_refuse(s, 503, "5.5.1", "The message has begun");
     } else if (t->recipient_count >= SMTP_RECIPIENTS_MAX) {
         session_say(s, 452, "4.5.3", "Too many recipients");
+    } else if (!message_memory_holds(s->server, 0)) {
+        session_say(s, 452, "4.3.1", "No room for more recipients now");
     } else if (command_parse_rcpt(arg, t->envelope.smtputf8, &t->arena, &args, &refusal) !=
                PARSE_OK) {
         t->recipient_refused = true;
@@ -120,4 +122,5 @@ verb_rcpt(struct smtp_session *s, struct slice arg)
     } else {
         take(s, &args);
     }
+    message_count_memory(s);
 }

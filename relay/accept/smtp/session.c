@@ -111,9 +111,8 @@ on_reap(struct deferred *d)
     metrics_set(GAUGE_CONNECTIONS_SMTP, --s->server->session_count);
     timer_cancel(&s->timer);
     auth_forget(s);
-    message_forget(s);
+    session_reset_transaction(s);
     session_set_credential(s, NULL);
-    arena_fini(&s->transaction.arena);
     buf_fini(&s->late);
     free(s);
 }
@@ -303,6 +302,17 @@ came_too_early(struct smtp_session *s)
     return true;
 }
 
+/* Behind a BDAT that nobody can read come octets, and nobody knows how many: they must
+ * not be taken for commands. */
+static void
+refuse_unread(struct smtp_session *s, struct slice line, const struct reply_text *r)
+{
+    if (slice_starts_nocase(line, SLICE("BDAT")))
+        session_close(s, r->code, r->enhanced, r->text);
+    else
+        session_refuse_with(s, r);
+}
+
 static void
 dispatch(struct smtp_session *s, struct slice line)
 {
@@ -310,7 +320,7 @@ dispatch(struct smtp_session *s, struct slice line)
     struct reply_text refusal;
     s->reply_owed = true;
     if (command_parse(line, &c, &refusal) != PARSE_OK) {
-        session_refuse_with(s, &refusal);
+        refuse_unread(s, line, &refusal);
         return;
     }
     if (VERBS[c.verb].last && came_too_early(s))
@@ -324,15 +334,20 @@ dispatch(struct smtp_session *s, struct slice line)
     BUG_ON(s->sm.state == SESSION_COMMAND && s->reply_owed);
 }
 
+static const struct reply_text TOO_LONG = {500, "5.5.6", "Line too long"},
+                               NO_CRLF = {500, "5.5.2", "Lines must end with CRLF"};
+
 /* A line of AUTH that cannot be read ends the exchange. */
 static void
-refuse_line(struct smtp_session *s, const char *enhanced, const char *text)
+refuse_line(struct smtp_session *s, struct slice line, const struct reply_text *why)
 {
-    if (s->sm.state == SESSION_AUTH_LINE) {
-        auth_forget(s);
-        sm_move(&s->sm, SESSION_COMMAND);
+    if (s->sm.state != SESSION_AUTH_LINE) {
+        refuse_unread(s, line, why);
+        return;
     }
-    session_refuse(s, 500, enhanced, text);
+    auth_forget(s);
+    sm_move(&s->sm, SESSION_COMMAND);
+    session_refuse_with(s, why);
 }
 
 /* Throws an overlong line away, up to SMTP_DISCARD_MAX of it. */
@@ -340,11 +355,13 @@ static bool
 discard_line(struct smtp_session *s, struct slice in, size_t newline)
 {
     size_t n = newline < in.n ? newline + 1 : in.n;
+    if (s->discarded_bytes == 0) /* its beginning */
+        s->discarding_bdat = slice_starts_nocase(in, SLICE("BDAT"));
     s->discarded_bytes += n;
     stream_consume(s->stream, n);
     if (newline < in.n) {
         s->discarded_bytes = 0;
-        refuse_line(s, "5.5.6", "Line too long");
+        refuse_line(s, s->discarding_bdat ? SLICE("BDAT") : SLICE_NONE, &TOO_LONG);
     } else if (s->discarded_bytes > SMTP_DISCARD_MAX) {
         session_close(s, 421, "4.7.0", "Line too long");
     }
@@ -369,7 +386,7 @@ take_line(struct smtp_session *s, struct slice line)
     stream_consume(s->stream, n);
     session_restart_timer(s);
     if (n < 2 || copy[n - 2] != '\r')
-        refuse_line(s, "5.5.2", "Lines must end with CRLF");
+        refuse_line(s, slice_from(copy, n), &NO_CRLF);
     else if (s->sm.state != SESSION_AUTH_LINE)
         dispatch(s, slice_from(copy, n - 2));
     else if (!came_too_early(s))

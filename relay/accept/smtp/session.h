@@ -32,7 +32,7 @@ struct smtp_server {
     struct list sessions; /* struct smtp_session.node */
     unsigned session_count;
     uint64_t next_number;
-    size_t data_bytes; /* held by messages that are not complete */
+    size_t transaction_bytes; /* held by envelopes, and messages that are not complete */
     bool draining;
     struct timer grace;
 };
@@ -81,7 +81,7 @@ struct smtp_auth {
 struct smtp_message {
     struct dot_decoder decoder;
     struct buf text;
-    size_t counted_bytes; /* of text, in the server's data_bytes */
+    size_t counted_bytes; /* of text and transaction, in the server's transaction_bytes */
     bool no_room;
     struct blob *blob;
     struct submit_op submit;
@@ -123,6 +123,7 @@ struct smtp_session {
     struct config_generation *memory;           /* the credential's */
     unsigned errors, junk, auth_failures;
     size_t discarded_bytes; /* of an overlong line; 0: not in one */
+    bool discarding_bdat;   /* it begins with BDAT */
     struct buf late;        /* the reply of SESSION_LATE */
     struct tls_op tls;
     struct smtp_auth auth;
@@ -187,6 +188,8 @@ void auth_forget(struct smtp_session *s);
 /* message.c: the message of a transaction, whichever command it comes with. */
 void message_begin(struct smtp_session *s);
 void message_forget(struct smtp_session *s);
+/* After the envelope grew: its memory is one with that of texts. */
+void message_count_memory(struct smtp_session *s);
 /* After text was added: counts its memory, and stops storing when all messages
  * together take what they may. */
 void message_note_memory(struct smtp_session *s);
@@ -196,8 +199,8 @@ const struct reply_text *message_judge(const struct smtp_message *m);
 void message_submit(struct smtp_session *s);
 /* Forgets message and transaction, for a reason that the log shall have. */
 void message_refuse(struct smtp_session *s, const struct reply_text *why);
-/* Whether messages already take all the memory they may. */
-bool message_memory_is_full(const struct smtp_server *server);
+/* Whether messages may take so much more memory; with 0, whether any. */
+bool message_memory_holds(const struct smtp_server *server, uint64_t more_bytes);
 /* Text begins to come, or so many bytes of it came. */
 void message_begin_progress(struct smtp_session *s);
 void message_note_progress(struct smtp_session *s, uint64_t bytes);

@@ -92,31 +92,58 @@ buf_add_char(struct buf *b, char c)
 }
 
 bool
-buf_vaddf(struct buf *b, const char *fmt, va_list args)
+buf_add_u64(struct buf *b, uint64_t v)
 {
-    va_list again;
-    va_copy(again, args);
-    int n = vsnprintf(NULL, 0, fmt, args);
-    BUG_ON(n < 0);
-    char *to = (size_t)n <= buf_room(b) ? buf_reserve(b, (size_t)n + 1) : NULL;
+    char digits[20]; /* of UINT64_MAX */
+    size_t at = sizeof digits;
+    do
+        digits[--at] = (char)('0' + v % 10);
+    while ((v /= 10) > 0);
+    return buf_add(b, slice_from(digits + at, sizeof digits - at));
+}
+
+/* Formats n bytes, for which there is no room yet. */
+static bool
+add_formatted(struct buf *b, size_t n, const char *fmt, va_list args)
+{
+    char *to = n <= buf_room(b) ? buf_reserve(b, n + 1) : NULL;
     char *spill = NULL;
-    if (to == NULL && (size_t)n == buf_room(b)) { /* fits but for vsnprintf's NUL */
-        spill = malloc((size_t)n + 1);
+    if (to == NULL && n == buf_room(b)) { /* fits but for vsnprintf's NUL */
+        spill = malloc(n + 1);
         BUG_ON(spill == NULL);
     }
     bool ok = to != NULL || spill != NULL;
     if (ok)
-        vsnprintf(to != NULL ? to : spill, (size_t)n + 1, fmt, again);
+        vsnprintf(to != NULL ? to : spill, n + 1, fmt, args);
     else
         b->overflowed = true;
-    va_end(again);
     if (to != NULL)
-        buf_commit(b, (size_t)n);
+        buf_commit(b, n);
     else if (spill != NULL) {
         b->overflowed = false;
-        ok = buf_add(b, slice_from(spill, (size_t)n));
+        ok = buf_add(b, slice_from(spill, n));
     }
     free(spill);
+    return ok;
+}
+
+/* Most texts fit behind what is there, and are formatted once. */
+bool
+buf_vaddf(struct buf *b, const char *fmt, va_list args)
+{
+    va_list again;
+    va_copy(again, args);
+    if (b->cap == 0 && b->max > 0)
+        make_room(b, 1);
+    size_t spare = b->cap - b->head - b->len;
+    int n = vsnprintf(spare > 0 ? b->mem + b->head + b->len : NULL, spare, fmt, args);
+    BUG_ON(n < 0);
+    bool ok = true;
+    if ((size_t)n < spare && (size_t)n <= buf_room(b))
+        buf_commit(b, (size_t)n);
+    else
+        ok = add_formatted(b, (size_t)n, fmt, again);
+    va_end(again);
     return ok;
 }
 

@@ -9,6 +9,7 @@
 #include <stdarg.h>
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
 #include "relay/sys/base/slice.h"
 
@@ -27,6 +28,7 @@ void buf_fini(struct buf *b);
 bool buf_add(struct buf *b, struct slice s);
 bool buf_add_str(struct buf *b, const char *s);
 bool buf_add_char(struct buf *b, char c);
+bool buf_add_u64(struct buf *b, uint64_t v); /* decimal */
 bool buf_addf(struct buf *b, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 bool buf_vaddf(struct buf *b, const char *fmt, va_list args) __attribute__((format(printf, 2, 0)));
 

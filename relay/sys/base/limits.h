@@ -33,7 +33,7 @@ enum {
 
     /* The door */
     SUBMIT_ARENA_MAX = 4 << 20,             /* API_RECIPIENTS_MAX recipients with their options */
-    ACCEPT_BYTES_IN_MEMORY_MAX = 512 << 20, /* of messages, per worker; then 452 and 503 */
+    ACCEPT_BYTES_IN_MEMORY_MAX = 512 << 20, /* of messages and envelopes, per worker; then 452 */
 
     /* Configuration file */
     CONFIG_FILE_BYTES_MAX = 4 << 20, /* thousands of credentials at 300 bytes each */
@@ -51,6 +51,8 @@ enum {
     CREDENTIAL_CACHE_MS = 300000,  /* libraries forget a connection after minutes, not hours */
     CREDENTIAL_SETTLE_MS = 2000,   /* until none of them commits what was begun before */
     CREDENTIAL_POLL_MS = 1000,     /* until all workers know what an operator changed */
+    CREDENTIAL_FIRST_POLL_MS =
+        20,                     /* until a new worker knows the credentials: nobody may use one */
     CREDENTIAL_KNOWN_MS = 1250, /* the same, with time for Redis: then the operator is answered */
     CREDENTIAL_QUOTA_MAX = 1000000000,   /* a number that Lua and we count exactly */
     CREDENTIAL_MARK_NAME_MAX = 256,      /* a NUL and the longest user name of a file */
@@ -140,13 +142,17 @@ enum {
     HOP_ROUTE_KEPT_MS = 60000,      /* at most, and never longer than the TTL */
     HOP_FAILURE_KEPT_MS = 5000,     /* a route that could not be found */
     HOP_SWEEP_MS = 30000,
-    AWAY_DELAY_MS = 1000,           /* a job comes again when the queue was away */
-    DELIVER_DRAIN_GRACE_MS = 10000, /* for transactions whose dot is not out */
-    BOUNCE_SIGN_TRIES = 3,          /* then the report goes without a signature */
-    BOUNCE_SIGN_PAUSE_MS = 5000,    /* a signer restarts within that */
-    BOUNCE_ARENA_MAX = 2 << 20,     /* what a report says of 1000 recipients */
-    ENVELOPE_RECORD_MAX = 8192,     /* addresses, ids and a subject, each with a limit of its own */
-    BOUNCE_OVERHEAD_MAX = 4 << 20,  /* report without the original: 1000 recipients */
+    AWAY_DELAY_MS = 1000,                    /* a job comes again when the queue was away */
+    DELIVER_DRAIN_GRACE_MS = 10000,          /* for transactions whose dot is not out */
+    DELIVER_BYTES_IN_MEMORY_MAX = 256 << 20, /* read back from the queue for attempts, per worker:
+                                                500 connections of 50 MB each are 25 GB */
+    DELIVER_SMALL_BYTES = 256 << 10,         /* not counted: 500 of them are 128 MB */
+    DELIVER_ROOM_WAIT_MS = 5000,   /* on a connection; then that one takes another message */
+    BOUNCE_SIGN_TRIES = 3,         /* then the report goes without a signature */
+    BOUNCE_SIGN_PAUSE_MS = 5000,   /* a signer restarts within that */
+    BOUNCE_ARENA_MAX = 2 << 20,    /* what a report says of 1000 recipients */
+    ENVELOPE_RECORD_MAX = 8192,    /* addresses, ids and a subject, each with a limit of its own */
+    BOUNCE_OVERHEAD_MAX = 4 << 20, /* report without the original: 1000 recipients */
 
     /* HTTP */
     HTTP_HEADER_BYTES_MAX = 32768,
@@ -191,18 +197,20 @@ enum {
 
     /* HTTP, the sending side */
     API_UNSUBSCRIBE_URI_MAX = 850, /* with "<mailto:" and ">," a word of a header field */
-    API_SEND_AT_DAYS_MAX = 30,
-    API_TTL_S_MAX = 30 * 86400, /* the configuration's own limit is the lower one, as a rule */
-    API_TAGS_MAX = 10,
-    API_TAG_MAX = 64, /* bytes of a tag, and of a name in the metadata */
-    API_METADATA_MAX = 50,
-    API_METADATA_VALUE_MAX = 512,
-    API_LABELS_MAX = 4096,       /* bytes of all tags, and of the metadata, kept with a message */
-    LINT_FINDINGS_MAX = 40,      /* a message with more is said to be wrong often enough */
-    LINT_DETAIL_MAX = 600,       /* PREFLIGHT_TEXT_MAX and an address */
-    LINT_LARGE_BYTES = 25 << 20, /* Gmail, Outlook; Yahoo takes a little more */
-    API_BATCH_MAX = 100,         /* messages of one request; each has an arena of its own */
-    API_BATCH_AT_ONCE = 8,       /* of them at the door; other clients want signers too */
+    LINT_FINDINGS_MAX = 40,        /* a message with more is said to be wrong often enough */
+    LINT_DETAIL_MAX = 600,         /* PREFLIGHT_TEXT_MAX and an address */
+    LINT_LARGE_BYTES = 25 << 20,   /* Gmail, Outlook; Yahoo takes a little more */
+    API_BATCH_MAX = 100,           /* messages of one request; each has an arena of its own */
+    API_BATCH_AT_ONCE = 8,         /* of them at the door; other clients want signers too */
+
+    /* What a sender wishes for a message, at both doors */
+    WISH_SEND_AT_DAYS_MAX = 30,
+    WISH_TTL_S_MAX = 30 * 86400, /* the configuration's own limit is the lower one, as a rule */
+    WISH_TAGS_MAX = 10,
+    WISH_TAG_MAX = 64, /* bytes of a tag, and of a name in the metadata */
+    WISH_METADATA_MAX = 50,
+    WISH_METADATA_VALUE_MAX = 512,
+    WISH_LABELS_MAX = 4096, /* bytes of all tags, and of the metadata, kept with a message */
 
     /* Reports */
     DSN_DIAGNOSTIC_MAX = 2048,            /* of a remote's text, for each recipient of a report */
@@ -221,6 +229,8 @@ enum {
     QUEUE_DELIVERIES_MAX = SMTP_RECIPIENTS_MAX, /* every recipient its own next hop */
     QUEUE_TARGETS_MAX = SMTP_RECIPIENTS_MAX,
     QUEUE_FIELD_MAX = 1 << 20,             /* one opaque field of a record */
+    QUEUE_DISK_RESERVE_MAX = 256 << 20,    /* kept for outcomes: about a million attempts */
+    QUEUE_DISK_RESERVE_PART = 16,          /* and of a small disk one part of so many */
     QUEUE_CHUNK_TTL_S = 900,               /* orphans of a commit that never came: longer than
                                               any commit is waited for, the slowest upload included */
     QUEUE_COMPRESS_LEAST = 1 << 10,        /* below it zstd wins nothing */
@@ -252,8 +262,6 @@ enum {
     QUEUE_LIST_EXAMINED_MAX = 1000,   /* messages read for one answer, however few of them fit */
     QUEUE_LIST_PAGE = 8,              /* ids of one partition read at once */
     QUEUE_LIST_PAGES_MAX = 2048,      /* such pages read for one answer */
-    QUEUE_LIST_ARENA_MAX =
-        24 << 20, /* what one answer may hold: six messages of the largest size */
 
     /* Allowances */
     QUEUE_REGISTRY_VALUE_MAX = 64 << 10, /* one record of an operator: 1000 senders */
@@ -330,6 +338,8 @@ enum {
     /* Policy: would receivers believe it? */
     EGRESS_MAX = 16,               /* addresses that mail leaves from; each is a check of SPF */
     PREFLIGHT_WAIT_MS = 2000,      /* at the door, for answers that are not known yet */
+    PREFLIGHT_WAIT_AGAIN_MS = 100, /* where 2 s were in vain before: enough for the first answer */
+    PREFLIGHT_SILENCE_MS = 30000,  /* DNS that answered nothing for 2 s is believed to be dead */
     PREFLIGHT_ENTRIES_MAX = 2048,  /* pairs of domains remembered, 1 KB each; the oldest go */
     PREFLIGHT_PROBES_MAX = 32,     /* pairs being asked about, 40 KB each; others are late */
     PREFLIGHT_KEPT_S = 900,        /* an answer, at most, however long its TTL */

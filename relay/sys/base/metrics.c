@@ -190,15 +190,6 @@ bucket_total(enum metric_histogram h, unsigned bucket)
                   sizeof(uint64_t) * bucket);
 }
 
-uint64_t
-metrics_observed(enum metric_histogram h)
-{
-    uint64_t sum = 0;
-    for (unsigned b = 0; b <= HISTOGRAMS[h].buckets; b++)
-        sum += bucket_total(h, b);
-    return sum;
-}
-
 /* ---- showing ---------------------------------------------------------------- */
 
 static void

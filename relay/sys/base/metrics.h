@@ -16,46 +16,35 @@
 /* Reasons as in the log's "why", in the order of enum submit_result; "text" is a
  * message whose bytes SMTP could not take. */
 #define METRICS_REJECTED(X, SRC, src, help)                                                        \
-    X(REJECTED_##SRC##_SENDER, "rejected_submissions_total",                                       \
-      "source=\"" src "\",reason=\"sender\"", help)                                                \
-    X(REJECTED_##SRC##_POLICY, "rejected_submissions_total",                                       \
-      "source=\"" src "\",reason=\"policy\"", "")                                                  \
-    X(REJECTED_##SRC##_RECIPIENT, "rejected_submissions_total",                                    \
-      "source=\"" src "\",reason=\"recipient\"", "")                                               \
-    X(REJECTED_##SRC##_FROZEN, "rejected_submissions_total",                                       \
-      "source=\"" src "\",reason=\"frozen\"", "")                                                  \
-    X(REJECTED_##SRC##_RATE, "rejected_submissions_total", "source=\"" src "\",reason=\"rate\"",   \
-      "")                                                                                          \
-    X(REJECTED_##SRC##_CONTENT, "rejected_submissions_total",                                      \
-      "source=\"" src "\",reason=\"content\"", "")                                                 \
-    X(REJECTED_##SRC##_TOO_LARGE, "rejected_submissions_total",                                    \
-      "source=\"" src "\",reason=\"too-large\"", "")                                               \
-    X(REJECTED_##SRC##_LOOP, "rejected_submissions_total", "source=\"" src "\",reason=\"loop\"",   \
-      "")                                                                                          \
-    X(REJECTED_##SRC##_KEY_CONFLICT, "rejected_submissions_total",                                 \
-      "source=\"" src "\",reason=\"key-conflict\"", "")                                            \
-    X(REJECTED_##SRC##_KEY_IN_FLIGHT, "rejected_submissions_total",                                \
-      "source=\"" src "\",reason=\"key-in-flight\"", "")                                           \
-    X(REJECTED_##SRC##_NO_ROOM, "rejected_submissions_total",                                      \
-      "source=\"" src "\",reason=\"no-room\"", "")                                                 \
-    X(REJECTED_##SRC##_AWAY, "rejected_submissions_total", "source=\"" src "\",reason=\"away\"",   \
-      "")                                                                                          \
-    X(REJECTED_##SRC##_UNKNOWN, "rejected_submissions_total",                                      \
-      "source=\"" src "\",reason=\"unknown\"", "")                                                 \
-    X(REJECTED_##SRC##_TEXT, "rejected_submissions_total", "source=\"" src "\",reason=\"text\"", "")
+    METRICS_REFUSAL(X, SRC, src, SENDER, "sender", help)                                           \
+    METRICS_REFUSAL(X, SRC, src, POLICY, "policy", "")                                             \
+    METRICS_REFUSAL(X, SRC, src, RECIPIENT, "recipient", "")                                       \
+    METRICS_REFUSAL(X, SRC, src, FROZEN, "frozen", "")                                             \
+    METRICS_REFUSAL(X, SRC, src, RATE, "rate", "")                                                 \
+    METRICS_REFUSAL(X, SRC, src, CONTENT, "content", "")                                           \
+    METRICS_REFUSAL(X, SRC, src, TOO_LARGE, "too-large", "")                                       \
+    METRICS_REFUSAL(X, SRC, src, LOOP, "loop", "")                                                 \
+    METRICS_REFUSAL(X, SRC, src, KEY_CONFLICT, "key-conflict", "")                                 \
+    METRICS_REFUSAL(X, SRC, src, KEY_IN_FLIGHT, "key-in-flight", "")                               \
+    METRICS_REFUSAL(X, SRC, src, NO_ROOM, "no-room", "")                                           \
+    METRICS_REFUSAL(X, SRC, src, AWAY, "away", "")                                                 \
+    METRICS_REFUSAL(X, SRC, src, UNKNOWN, "unknown", "")                                           \
+    METRICS_REFUSAL(X, SRC, src, TEXT, "text", "")
+#define METRICS_REFUSAL(X, SRC, src, REASON, reason, help)                                         \
+    X(REJECTED_##SRC##_##REASON, "rejected_submissions_total",                                     \
+      "source=\"" src "\",reason=\"" reason "\"", help)
 
 /* Providers in the order of enum provider (relay/event/provider.h). */
 #define METRICS_ATTEMPTS(X, RESULT, result, help)                                                  \
     X(ATTEMPTS_##RESULT, "delivery_attempts_total", "provider=\"other\",result=\"" result "\"",    \
       help)                                                                                        \
-    X(ATTEMPTS_##RESULT##_GOOGLE, "delivery_attempts_total",                                       \
-      "provider=\"google\",result=\"" result "\"", "")                                             \
-    X(ATTEMPTS_##RESULT##_MICROSOFT, "delivery_attempts_total",                                    \
-      "provider=\"microsoft\",result=\"" result "\"", "")                                          \
-    X(ATTEMPTS_##RESULT##_YAHOO, "delivery_attempts_total",                                        \
-      "provider=\"yahoo\",result=\"" result "\"", "")                                              \
-    X(ATTEMPTS_##RESULT##_APPLE, "delivery_attempts_total",                                        \
-      "provider=\"apple\",result=\"" result "\"", "")
+    METRICS_PROVIDER(X, RESULT, result, GOOGLE, "google")                                          \
+    METRICS_PROVIDER(X, RESULT, result, MICROSOFT, "microsoft")                                    \
+    METRICS_PROVIDER(X, RESULT, result, YAHOO, "yahoo")                                            \
+    METRICS_PROVIDER(X, RESULT, result, APPLE, "apple")
+#define METRICS_PROVIDER(X, RESULT, result, PROVIDER, provider)                                    \
+    X(ATTEMPTS_##RESULT##_##PROVIDER, "delivery_attempts_total",                                   \
+      "provider=\"" provider "\",result=\"" result "\"", "")
 
 /* In the order of the supervisor's enum role. */
 #define METRICS_DEATHS(X)                                                                          \
@@ -109,6 +98,8 @@
     X(PREFLIGHT_FAIL, "preflight_total", "result=\"fail\"", "")                                    \
     X(PREFLIGHT_UNKNOWN, "preflight_total", "result=\"unknown\"", "")                              \
     X(PREFLIGHT_LATE, "preflight_total", "result=\"late\"", "")                                    \
+    X(DNS_SILENCES, "preflight_dns_silences_total", "",                                            \
+      "Times that DNS answered nothing for 2 s, so that messages go on without it")                \
     X(SIGNED, "dkim_signed_messages_total", "", "Messages signed")                                 \
     X(SIGN_RETRIED, "dkim_sign_retries_total", "", "Sign jobs repeated after a signer died")       \
     X(DNS_QUERIES, "dns_lookups_total", "", "DNS questions asked by delivery")                     \
@@ -191,7 +182,6 @@ void metrics_observe(enum metric_histogram h, uint64_t us);
 /* The sum over all slots. */
 uint64_t metrics_total(enum metric m);
 uint64_t metrics_gauge(enum metric_gauge g);
-uint64_t metrics_observed(enum metric_histogram h);
 /* Appends all series in Prometheus' text format. */
 void metrics_render(struct buf *out);
 

@@ -104,6 +104,22 @@ static const struct member DOMAIN_MEMBERS[] = {
     MEMBER(config_domain, policy, KIND_UNSIGNED),
 };
 
+/* What the objects of a list have in them. */
+struct shape {
+    const struct member *members;
+    size_t count, bytes; /* members, and of one struct */
+};
+static const struct shape LISTENER = {LISTENER_MEMBERS, ARRAY_LEN(LISTENER_MEMBERS),
+                                      sizeof(struct config_listener)};
+static const struct shape CREDENTIAL = {CREDENTIAL_MEMBERS, ARRAY_LEN(CREDENTIAL_MEMBERS),
+                                        sizeof(struct config_credential)};
+static const struct shape DKIM_KEY = {DKIM_KEY_MEMBERS, ARRAY_LEN(DKIM_KEY_MEMBERS),
+                                      sizeof(struct config_dkim_key)};
+static const struct shape DOMAIN = {DOMAIN_MEMBERS, ARRAY_LEN(DOMAIN_MEMBERS),
+                                    sizeof(struct config_domain)};
+static const struct shape CONFIG = {CONFIG_MEMBERS, ARRAY_LEN(CONFIG_MEMBERS),
+                                    sizeof(struct config)};
+
 /* The struct and the JSON that its strings point into. */
 struct config_generation {
     unsigned holders;
@@ -144,12 +160,21 @@ member_to_json(const struct member *m, const void *base)
 }
 
 static json_t *
-object_of(const struct member *members, size_t count, const void *base)
+object_of(const struct shape *shape, const void *base)
 {
     json_t *o = json_object();
-    for (size_t i = 0; i < count; i++)
-        json_object_set_new(o, members[i].key, member_to_json(&members[i], base));
+    for (size_t i = 0; i < shape->count; i++)
+        json_object_set_new(o, shape->members[i].key, member_to_json(&shape->members[i], base));
     return o;
+}
+
+static json_t *
+list_of(const struct shape *shape, const void *all, unsigned count)
+{
+    json_t *a = json_array();
+    for (unsigned i = 0; i < count; i++)
+        json_array_append_new(a, object_of(shape, (const char *)all + i * shape->bytes));
+    return a;
 }
 
 static json_t *
@@ -166,7 +191,7 @@ listeners_to_json(const struct config *c)
 {
     json_t *a = json_array();
     for (unsigned i = 0; i < c->listener_count; i++) {
-        json_t *o = object_of(LISTENER_MEMBERS, ARRAY_LEN(LISTENER_MEMBERS), &c->listeners[i]);
+        json_t *o = object_of(&LISTENER, &c->listeners[i]);
         json_object_set_new(o, "kind", json_integer(c->listeners[i].kind));
         json_object_set_new(o, "proxies",
                             strings_to_json(c->listeners[i].proxies, c->listeners[i].proxy_count));
@@ -178,7 +203,7 @@ listeners_to_json(const struct config *c)
 json_t *
 config_credential_to_json(const struct config_credential *cr)
 {
-    json_t *o = object_of(CREDENTIAL_MEMBERS, ARRAY_LEN(CREDENTIAL_MEMBERS), cr);
+    json_t *o = object_of(&CREDENTIAL, cr);
     json_object_set_new(o, "class", json_integer(cr->klass));
     json_object_set_new(o, "senders", strings_to_json(cr->senders, cr->sender_count));
     json_object_set_new(o, "networks", strings_to_json(cr->networks, cr->network_count));
@@ -198,18 +223,11 @@ credentials_to_json(const struct config *c, enum config_reader reader)
 static json_t *
 config_to_json(const struct config *c, enum config_reader reader)
 {
-    json_t *root = object_of(CONFIG_MEMBERS, ARRAY_LEN(CONFIG_MEMBERS), c);
-    json_t *keys = json_array(), *domains = json_array();
-    for (unsigned i = 0; i < c->dkim_key_count; i++)
-        json_array_append_new(
-            keys, object_of(DKIM_KEY_MEMBERS, ARRAY_LEN(DKIM_KEY_MEMBERS), &c->dkim_keys[i]));
-    for (unsigned i = 0; i < c->domain_count; i++)
-        json_array_append_new(domains,
-                              object_of(DOMAIN_MEMBERS, ARRAY_LEN(DOMAIN_MEMBERS), &c->domains[i]));
+    json_t *root = object_of(&CONFIG, c);
     json_object_set_new(root, "listeners", listeners_to_json(c));
     json_object_set_new(root, "credentials", credentials_to_json(c, reader));
-    json_object_set_new(root, "dkim_keys", keys);
-    json_object_set_new(root, "domains", domains);
+    json_object_set_new(root, "dkim_keys", list_of(&DKIM_KEY, c->dkim_keys, c->dkim_key_count));
+    json_object_set_new(root, "domains", list_of(&DOMAIN, c->domains, c->domain_count));
     json_object_set_new(root, "egress", strings_to_json(c->egress, c->egress_count));
     json_object_set_new(root, "signer_sockets",
                         strings_to_json(c->signer_sockets, c->signer_count));
@@ -258,12 +276,31 @@ member_from_json(const struct member *m, json_t *object, void *base, struct err 
 }
 
 static int
-read_object(const struct member *members, size_t count, json_t *o, void *base, struct err *err)
+read_object(const struct shape *shape, json_t *o, void *base, struct err *err)
 {
-    for (size_t i = 0; i < count; i++)
-        if (member_from_json(&members[i], o, base, err) != 0)
+    for (size_t i = 0; i < shape->count; i++)
+        if (member_from_json(&shape->members[i], o, base, err) != 0)
             return -1;
     return 0;
+}
+
+/* The objects of the list as an array, which is the caller's; NULL with err filled. */
+static void *
+read_list(const struct shape *shape, json_t *list, unsigned *count, struct err *err)
+{
+    size_t i;
+    json_t *o;
+    char *all = calloc(json_array_size(list) + 1, shape->bytes);
+    BUG_ON(all == NULL);
+    json_array_foreach(list, i, o)
+    {
+        if (read_object(shape, o, all + i * shape->bytes, err) != 0) {
+            free(all);
+            return NULL;
+        }
+    }
+    *count = (unsigned)json_array_size(list);
+    return all;
 }
 
 /* An array of the strings of a JSON array; their bytes stay the JSON's. */
@@ -282,76 +319,46 @@ static int
 read_listeners(struct config_generation *s, struct err *err)
 {
     json_t *a = json_object_get(s->json, "listeners");
-    unsigned n = (unsigned)json_array_size(a);
-    s->listeners = calloc(n + 1u, sizeof *s->listeners);
-    BUG_ON(s->listeners == NULL);
-    s->config.listeners = s->listeners;
-    s->config.listener_count = n;
-    for (unsigned i = 0; i < n; i++) {
+    s->config.listeners = s->listeners = read_list(&LISTENER, a, &s->config.listener_count, err);
+    for (unsigned i = 0; i < s->config.listener_count; i++) {
         json_t *o = json_array_get(a, i);
-        s->listeners[i].kind =
-            (enum config_listener_kind)json_integer_value(json_object_get(o, "kind"));
-        s->listeners[i].proxies =
-            strings_from_json(json_object_get(o, "proxies"), &s->listeners[i].proxy_count);
-        if (read_object(LISTENER_MEMBERS, ARRAY_LEN(LISTENER_MEMBERS), o, &s->listeners[i], err) !=
-            0)
-            return -1;
+        struct config_listener *l = &s->listeners[i];
+        l->kind = (enum config_listener_kind)json_integer_value(json_object_get(o, "kind"));
+        l->proxies = strings_from_json(json_object_get(o, "proxies"), &l->proxy_count);
     }
-    return 0;
+    return s->listeners != NULL ? 0 : -1;
 }
 
 static int
 read_credentials(struct config_generation *s, struct err *err)
 {
     json_t *a = json_object_get(s->json, "credentials");
-    unsigned n = (unsigned)json_array_size(a);
-    s->credentials = calloc(n + 1u, sizeof *s->credentials);
-    BUG_ON(s->credentials == NULL);
-    s->config.credentials = s->credentials;
-    for (unsigned i = 0; i < n; i++) {
+    s->config.credentials = s->credentials =
+        read_list(&CREDENTIAL, a, &s->config.credential_count, err);
+    for (unsigned i = 0; i < s->config.credential_count; i++) {
         struct config_credential *cr = &s->credentials[i];
         json_t *o = json_array_get(a, i);
-        if (read_object(CREDENTIAL_MEMBERS, ARRAY_LEN(CREDENTIAL_MEMBERS), o, cr, err) != 0)
-            return -1;
         cr->klass = (enum config_class)json_integer_value(json_object_get(o, "class"));
         cr->senders = strings_from_json(json_object_get(o, "senders"), &cr->sender_count);
         cr->networks = strings_from_json(json_object_get(o, "networks"), &cr->network_count);
         cr->recipients = strings_from_json(json_object_get(o, "recipients"), &cr->recipient_count);
-        s->config.credential_count = i + 1;
     }
-    return 0;
+    return s->credentials != NULL ? 0 : -1;
 }
 
 static int
-read_dkim_keys(struct config_generation *s, struct err *err)
+read_lists(struct config_generation *s, struct err *err)
 {
-    json_t *a = json_object_get(s->json, "dkim_keys");
-    unsigned n = (unsigned)json_array_size(a);
-    s->dkim_keys = calloc(n + 1u, sizeof *s->dkim_keys);
-    BUG_ON(s->dkim_keys == NULL);
-    s->config.dkim_keys = s->dkim_keys;
-    s->config.dkim_key_count = n;
-    for (unsigned i = 0; i < n; i++)
-        if (read_object(DKIM_KEY_MEMBERS, ARRAY_LEN(DKIM_KEY_MEMBERS), json_array_get(a, i),
-                        &s->dkim_keys[i], err) != 0)
-            return -1;
-    return 0;
-}
-
-static int
-read_domains(struct config_generation *s, struct err *err)
-{
-    json_t *a = json_object_get(s->json, "domains");
-    unsigned n = (unsigned)json_array_size(a);
-    s->domains = calloc(n + 1u, sizeof *s->domains);
-    BUG_ON(s->domains == NULL);
-    s->config.domains = s->domains;
-    s->config.domain_count = n;
-    for (unsigned i = 0; i < n; i++)
-        if (read_object(DOMAIN_MEMBERS, ARRAY_LEN(DOMAIN_MEMBERS), json_array_get(a, i),
-                        &s->domains[i], err) != 0)
-            return -1;
-    return 0;
+    struct config *c = &s->config;
+    json_t *keys = json_object_get(s->json, "dkim_keys"),
+           *names = json_object_get(s->json, "domains");
+    if (read_listeners(s, err) != 0 || read_credentials(s, err) != 0)
+        return -1;
+    c->dkim_keys = s->dkim_keys = read_list(&DKIM_KEY, keys, &c->dkim_key_count, err);
+    if (c->dkim_keys == NULL)
+        return -1;
+    c->domains = s->domains = read_list(&DOMAIN, names, &c->domain_count, err);
+    return c->domains != NULL ? 0 : -1;
 }
 
 /* Reads through an offset of its own: the descriptor is shared by all children. */
@@ -400,9 +407,7 @@ config_read_snapshot(int fd, struct err *err)
     s->config.signer_sockets =
         strings_from_json(json_object_get(root, "signer_sockets"), &s->config.signer_count);
     s->config.egress = strings_from_json(json_object_get(root, "egress"), &s->config.egress_count);
-    if (read_object(CONFIG_MEMBERS, ARRAY_LEN(CONFIG_MEMBERS), root, &s->config, err) != 0 ||
-        read_listeners(s, err) != 0 || read_credentials(s, err) != 0 ||
-        read_dkim_keys(s, err) != 0 || read_domains(s, err) != 0) {
+    if (read_object(&CONFIG, root, &s->config, err) != 0 || read_lists(s, err) != 0) {
         config_free(&s->config); /* finds and frees the whole snapshot */
         return NULL;             /* NOLINT(clang-analyzer-unix.Malloc) */
     }
@@ -472,10 +477,11 @@ config_free(const struct config *c)
 const struct config_credential *
 config_credential_by_user(const struct config *c, struct slice user)
 {
+    const struct config_credential *found = NULL;
     for (unsigned i = 0; i < c->credential_count; i++)
         if (slice_eq(slice_str(c->credentials[i].user), user))
-            return &c->credentials[i];
-    return NULL;
+            found = &c->credentials[i]; /* the others too: time shall not tell who there is */
+    return found;
 }
 
 enum config_policy

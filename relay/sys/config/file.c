@@ -502,7 +502,9 @@ parse_tree(struct config_file *f, struct slice text)
         return true;
     const char *why = config_error_text(&f->tree);
     int line = config_error_line(&f->tree);
-    add_problem(f, CONFIG_ERROR, line > 0 ? (unsigned)line : 0, why != NULL ? why : "syntax error");
+    if (why == NULL || strcmp(why, "syntax error") == 0)
+        why = "syntax error: here, or a \";\", quote or bracket is missing before";
+    add_problem(f, CONFIG_ERROR, line > 0 ? (unsigned)line : 0, why);
     return false;
 }
 

@@ -36,8 +36,8 @@ struct stream_user {
      * ERR_CLOSED it may still send (the peer may have closed its side only). A
      * user that takes over an ended stream is told too. */
     void (*on_end)(struct stream_user *u, const struct err *why);
-    /* Unsent output fell to stream_output_low_water() after being above the
-     * high-water mark. May be NULL. */
+    /* Unsent output fell to a quarter of the high-water mark after being above
+     * it. May be NULL. */
     void (*on_drain)(struct stream_user *u);
 };
 
@@ -100,7 +100,6 @@ void stream_send_ref(struct stream *s, struct send_op *op, struct slice bytes,
                      void (*done)(struct send_op *op));
 
 size_t stream_unsent_bytes(const struct stream *s);
-size_t stream_output_low_water(void);  /*  64 KB */
 size_t stream_output_high_water(void); /* 256 KB: users stop producing above it */
 
 /* TLS. At the call the input buffer must be empty: bytes that came before the

@@ -40,12 +40,6 @@ struct batch {
 };
 
 size_t
-stream_output_low_water(void)
-{
-    return LOW_WATER_BYTES;
-}
-
-size_t
 stream_output_high_water(void)
 {
     return HIGH_WATER_BYTES;

@@ -188,10 +188,10 @@ remove_folder(const char *path)
 /* ---- taking ----------------------------------------------------------------- */
 
 struct taking {
-    char log[PATH_BYTES];   /* Redis' folder */
-    char part[PATH_BYTES];  /* ours, until it is whole */
-    struct buf seen, again; /* the manifest, before and after all was opened */
-    struct buf kept;        /* as it goes into the copy */
+    char log[PATH_BYTES];                   /* Redis' folder */
+    char part[PATH_BYTES + sizeof ".part"]; /* ours, until it is whole */
+    struct buf seen, again;                 /* the manifest, before and after all was opened */
+    struct buf kept;                        /* as it goes into the copy */
     struct backup_list *list;
     int fds[BACKUP_FILES_MAX];
 };
@@ -323,6 +323,19 @@ put_all(struct taking *t, const char *state, struct err *err)
     return rc;
 }
 
+/* "DIR/" is DIR, whose neighbour DIR.part is. */
+static int
+copy_name(char out[PATH_BYTES], const char *to, struct err *err)
+{
+    size_t n = strlen(to);
+    while (n > 1 && to[n - 1] == '/')
+        n--;
+    if (n + sizeof ".part" > PATH_BYTES)
+        return err_set(err, ERR_FULL, "the path is too long");
+    snprintf(out, PATH_BYTES, "%.*s", (int)n, to);
+    return 0;
+}
+
 static int
 take(struct taking *t, const char *state, const char *to, struct err *err)
 {
@@ -356,10 +369,10 @@ backup_take(const char *state, const char *to, struct backup_list *l, struct err
     buf_init(&t->seen, BACKUP_LIST_MAX);
     buf_init(&t->again, BACKUP_LIST_MAX);
     buf_init(&t->kept, BACKUP_LIST_MAX);
-    int rc = strlen(to) + 8 < PATH_BYTES ? join(t->log, state, LOG_DIR, err)
-                                         : err_set(err, ERR_FULL, "the path is too long");
-    if (rc == 0)
-        rc = take(t, state, to, err);
+    char name[PATH_BYTES];
+    int rc = -1;
+    if (copy_name(name, to, err) == 0 && join(t->log, state, LOG_DIR, err) == 0)
+        rc = take(t, state, name, err);
     unsigned count = l->count;
     close_all(t);
     l->count = count;

@@ -1,4 +1,5 @@
-#include <errno.h>
+#include "relay/sys/proc/sockets.h"
+
 #include <netinet/in.h>
 #include <stdio.h>
 #include <string.h>
@@ -8,7 +9,6 @@
 #include <unistd.h>
 
 #include "relay/sys/net/listener.h"
-#include "relay/sys/proc/supervisor.h"
 
 enum { ANY_PORT_TRIES = 20, CONTROL_UMASK = 0117 /* 0660 */ };
 

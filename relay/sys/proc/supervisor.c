@@ -13,7 +13,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -29,6 +28,7 @@
 #include "relay/sys/proc/confine.h"
 #include "relay/sys/proc/notify.h"
 #include "relay/sys/proc/reload.h"
+#include "relay/sys/proc/snapshots.h"
 
 enum {
     RESTART_FIRST_MS = 50,
@@ -69,15 +69,15 @@ struct supervisor {
     struct loop *loop;
     struct child *children;
     unsigned count;
-    int config_fds[CONFIG_READER_COUNT]; /* one for each kind of reader */
+    struct snapshots snapshots; /* of the generation in force */
     int metrics_fd, life_read_fd, life_write_fd;
     enum phase phase;
     struct timer phase_limit;
     struct signal_watch *sigterm, *sigint, *sighup;
     struct reload reload;
-    uint64_t generation;                      /* the newest that was tried */
-    int next_config_fds[CONFIG_READER_COUNT]; /* while a reload is under way */
-    bool reload_again;                        /* SIGHUP came during one */
+    uint64_t generation;             /* the newest that was tried */
+    struct snapshots next_snapshots; /* while a reload is under way */
+    bool reload_again;               /* SIGHUP came during one */
     bool said_ready;
     char dataset[QUEUE_DATASET_BYTES + 1]; /* "": not known */
     int exit_code;
@@ -270,7 +270,7 @@ child_spawn(struct child *c, int child_control_fd, struct err *err)
     rights_format(s->cfg->rights, c->role == ROLE_SIGNER, as);
     fds[CHILD_FD_CONTROL] = child_control_fd;
     bool trusted = c->role != ROLE_CHECKER; /* with what strangers must not reach */
-    fds[CHILD_FD_CONFIG] = trusted ? s->config_fds[reader_of(c->role)] : -1;
+    fds[CHILD_FD_CONFIG] = trusted ? s->snapshots.fds[reader_of(c->role)] : -1;
     fds[CHILD_FD_METRICS] = trusted ? s->metrics_fd : -1;
     fds[CHILD_FD_LOCK] = s->cfg->dir->children_lock_fd;
     fds[CHILD_FD_LIFE] = c->role == ROLE_KEEPER   ? s->life_read_fd
@@ -415,16 +415,6 @@ on_signal(void *owner, int signo)
 /* ---- reload --------------------------------------------------------------- */
 
 static void
-forget_snapshots(int fds[CONFIG_READER_COUNT])
-{
-    for (int i = 0; i < CONFIG_READER_COUNT; i++)
-        fds[i] = -1;
-}
-
-static int make_snapshots(const struct config *c, int fds[CONFIG_READER_COUNT], struct err *err);
-static void close_snapshots(int fds[CONFIG_READER_COUNT]);
-
-static void
 try_reload(struct supervisor *s)
 {
     struct err err = {0};
@@ -433,10 +423,10 @@ try_reload(struct supervisor *s)
     s->generation++;
     const struct config *next = s->cfg->reread(s->cfg->owner, s->generation);
     if (next != NULL) {
-        if (make_snapshots(next, s->next_config_fds, &err) == 0) {
+        if (snapshots_open(&s->next_snapshots, next, &err) == 0) {
             for (unsigned i = 0; i < s->count; i++)
                 s->children[i].follows.snapshot_fd =
-                    s->next_config_fds[reader_of(s->children[i].role)];
+                    s->next_snapshots.fds[reader_of(s->children[i].role)];
             reload_begin(&s->reload, s->generation);
             return;
         }
@@ -451,14 +441,12 @@ reload_done(struct reload *r, bool ok, const char *why)
 {
     struct supervisor *s = container_of(r, struct supervisor, reload);
     if (ok) {
-        close_snapshots(s->config_fds);
-        memcpy(s->config_fds, s->next_config_fds, sizeof s->config_fds);
+        snapshots_move(&s->snapshots, &s->next_snapshots);
         LOG(LOG_NOTICE, "reload.done", LF_U("generation", s->generation));
     } else {
-        close_snapshots(s->next_config_fds);
+        snapshots_close(&s->next_snapshots);
         LOG(LOG_ERROR, "reload.refused", LF_STR("why", why));
     }
-    forget_snapshots(s->next_config_fds);
     s->cfg->on_reloaded(s->cfg->owner, ok);
     if (s->phase != PHASE_RUNNING)
         return;
@@ -481,20 +469,6 @@ on_sighup(void *owner, int signo)
 }
 
 /* ---- running ------------------------------------------------------------- */
-
-static int
-make_snapshot(const struct config *c, enum config_reader reader, struct err *err)
-{
-    int fd = memfd_create("stagepost-config", MFD_CLOEXEC | MFD_ALLOW_SEALING);
-    if (fd < 0)
-        return err_set_errno(err, ERR_IO, "memfd_create");
-    if (config_write_snapshot(c, reader, fd, err) != 0) {
-        close(fd);
-        return -1;
-    }
-    fcntl(fd, F_ADD_SEALS, F_SEAL_SEAL | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE);
-    return fd;
-}
 
 static void
 add_child(struct supervisor *s, enum role role, unsigned number)
@@ -528,34 +502,11 @@ make_children(struct supervisor *s)
         child_start(&s->children[i]);
 }
 
-static void
-close_snapshots(int fds[CONFIG_READER_COUNT])
-{
-    for (int i = 0; i < CONFIG_READER_COUNT; i++)
-        if (fds[i] >= 0)
-            close(fds[i]);
-    forget_snapshots(fds);
-}
-
-/* One for each kind of reader, or none. */
-static int
-make_snapshots(const struct config *c, int fds[CONFIG_READER_COUNT], struct err *err)
-{
-    for (int i = 0; i < CONFIG_READER_COUNT; i++) {
-        fds[i] = make_snapshot(c, (enum config_reader)i, err);
-        if (fds[i] < 0) {
-            close_snapshots(fds);
-            return -1;
-        }
-    }
-    return 0;
-}
-
 static int
 open_shared(struct supervisor *s, struct err *err)
 {
     int life[2];
-    if (make_snapshots(s->cfg->config, s->config_fds, err) != 0)
+    if (snapshots_open(&s->snapshots, s->cfg->config, err) != 0)
         return -1;
     s->metrics_fd = metrics_create(err);
     if (s->metrics_fd < 0 || metrics_attach(s->metrics_fd, 0, err) != 0)
@@ -576,7 +527,7 @@ supervisor_fini(struct supervisor *s)
     signal_watch_close(s->sighup);
     free(s->children);
     loop_free(s->loop);
-    close_snapshots(s->config_fds);
+    snapshots_close(&s->snapshots);
     close(s->metrics_fd);
     close(s->life_read_fd);
     if (s->life_write_fd >= 0)
@@ -603,8 +554,8 @@ supervisor_run(const struct supervisor_config *cfg)
 {
     struct err err = {0};
     struct supervisor s = {.cfg = cfg, .loop = loop_new(), .life_write_fd = -1};
-    forget_snapshots(s.config_fds);
-    forget_snapshots(s.next_config_fds);
+    snapshots_init(&s.snapshots);
+    snapshots_init(&s.next_snapshots);
     timer_init(&s.phase_limit, s.loop, phase_too_long);
     reload_init(&s.reload, s.loop, reload_done);
     s.generation = cfg->config->generation;

@@ -220,15 +220,17 @@ open_listeners(struct worker *w, struct err *err)
     return api_listen_control(w->api, WORKER_FD_OPERATORS, err);
 }
 
-/* Connections wait in the backlog until the queue is up, so that the death of a
- * worker costs its clients a moment and not a refusal; when Redis stays away
- * they are let in and told so. */
+/* Connections wait in the backlog until the queue is up and has said who may send, so
+ * that the death of a worker costs its clients a moment and not a refusal; when Redis
+ * stays away they are let in and told so. */
 static void
 ready_polls(struct timer *t)
 {
     struct worker *w = container_of(t, struct worker, ready_poll);
     struct err err = {0};
-    bool up = queue_status(w->queue) == QUEUE_UP;
+    enum queue_status status = queue_status(w->queue);
+    bool up =
+        (status == QUEUE_UP || status == QUEUE_FULL_NOW) && credentials_are_known(w->credentials);
     if (!w->listening && (up || clock_mono_ms() > w->started_ms + BACKLOG_WAIT_MS) &&
         open_listeners(w, &err) != 0) {
         LOG(LOG_ERROR, "worker.cannot-listen", LF_ERR(&err));
@@ -277,6 +279,7 @@ open_queue(struct worker *w, struct err *err)
     const struct config *c = &w->config;
     struct queue_config q = {
         .dataset = w->cfg->dataset,
+        .disk_dir = c->redis_embedded ? c->state_dir : NULL,
         .redis_user = c->redis_user,
         .redis_password = c->redis_password,
         .redis_tls = w->tls_redis,
@@ -312,6 +315,7 @@ open_doors(struct worker *w)
     submit_door_set_preflight(w->door, w->preflight);
     w->credentials = credentials_new(w->loop, c);
     credentials_use_queue(w->credentials, w->queue);
+    submit_door_set_credentials(w->door, w->credentials);
     struct smtp_server_parts smtp = {.loop = w->loop,
                                      .config = c,
                                      .door = w->door,

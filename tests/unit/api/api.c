@@ -29,7 +29,7 @@ static struct fake {
     /* What to answer; set before the request is sent. */
     enum submit_result result;
     bool hold; /* the door and the queue answer only when cancelled */
-    bool suppress_first;
+    bool suppress_first, frozen, credentials_unknown;
     enum err_code lookup_error;
     enum queue_status status;
     enum err_code depth_error, clock_error;
@@ -62,6 +62,13 @@ credential_by_key(const struct credentials *cs, struct slice key, const struct n
     return slice_eq(key, SLICE("dev"))        ? &CREDENTIAL
            : slice_eq(key, SLICE("nameless")) ? &WITHOUT_TENANT
                                               : NULL;
+}
+
+bool
+credentials_are_known(const struct credentials *cs)
+{
+    (void)cs;
+    return !fake.credentials_unknown;
 }
 
 const struct config_credential *
@@ -153,7 +160,7 @@ credential_is_frozen(const struct credentials *cs, struct slice user)
 {
     (void)cs;
     (void)user;
-    return false;
+    return fake.frozen;
 }
 
 const struct config_credential *
@@ -641,6 +648,16 @@ asks_for_a_key(void **state)
     assert_int_equal(a.status, 202);
     client_close(&c);
     assert_int_equal(fake.submitted, 1);
+    fake.credentials_unknown = true; /* neither key is judged */
+    for (size_t i = 0; i < 2; i++) {
+        static const char *const KEYS[] = {"Authorization: Bearer wrong\r\n",
+                                           "Authorization: Bearer dev\r\n"};
+        a = ask(&c, "POST /v1/messages", KEYS[i], SLICE(GOOD));
+        assert_problem(&a, 503, "queue_away");
+        client_close(&c);
+    }
+    fake.credentials_unknown = false;
+    assert_int_equal(fake.submitted, 1);
 }
 
 static void
@@ -829,7 +846,7 @@ cancels_for_a_client_that_is_gone(void **state)
         struct client c = client_open(port);
         client_send(&c, slice_from(text, (size_t)n));
         wait_until_above(&fake.submitted, i);
-        client_close(&c);
+        client_reset(&c);
         wait_until_above(&fake.cancelled, i);
     }
 }
@@ -855,7 +872,7 @@ stops_a_batch_of_a_client_that_is_gone(void **state)
     client_send(&c, slice_from(text, (size_t)n));
     client_send(&c, buf_slice(&body));
     wait_until_above(&fake.submitted, API_BATCH_AT_ONCE - 1);
-    client_close(&c);
+    client_reset(&c);
     wait_until_above(&fake.cancelled, API_BATCH_AT_ONCE - 1);
     assert_int_equal(ask(&c, "GET /healthz", "", SLICE_NONE).status, 200);
     client_close(&c);
@@ -883,7 +900,7 @@ starts_nothing_for_a_client_that_is_gone(void **state)
         struct client c = client_open(port);
         client_send(&c, slice_from(text, (size_t)n));
         client_send(&c, buf_slice(&body));
-        client_close(&c);
+        client_reset(&c);
     }
     struct client c; /* the server lives and answers others */
     assert_int_equal(ask(&c, "GET /healthz", "", SLICE_NONE).status, 200);
@@ -1388,7 +1405,7 @@ shows_queues(void **state)
         SLICE("{\"data\":[{\"domain\":\"two.example\",\"class\":\"bulk\",\"queued\":5,"
               "\"deferred\":2,\"held\":1,\"inflight\":0,\"oldest_at\":\"2026-11-23T08:00:00.123Z\","
               "\"next_attempt_at\":null,\"last_response\":null,\"sampled\":false}],"
-              "\"total\":{\"queued\":7,\"deferred\":2,\"held\":1,\"inflight\":0},"
+              "\"total\":{\"queued\":15,\"deferred\":6,\"held\":1,\"inflight\":0},"
               "\"truncated\":false}\n")));
     assert_non_null(strstr(fake_operate()->asked, "tenant=dev"));
     assert_non_null(strstr(fake_operate()->asked, "domain= limit=25"));
@@ -1610,6 +1627,32 @@ keys_see_their_tenant(void **state)
     assert_int_equal(fake.submitted, 2);
 }
 
+static void
+a_frozen_key_sees_and_changes_nothing(void **state)
+{
+    (void)state;
+    static const char *const REQUESTS[] = {
+        "GET /v1/messages",
+        "GET /v1/messages/" ID_TEXT,
+        "GET /v1/messages/" ID_TEXT "/events",
+        "GET /v1/messages/" ID_TEXT "/raw",
+        "POST /v1/messages/" ID_TEXT "/cancel",
+        "POST /v1/messages/" ID_TEXT "/release",
+        "GET /v1/queues",
+        "GET /v1/suppressions",
+        "DELETE /v1/suppressions/a@b.example",
+        "GET /v1/credentials",
+    };
+    fake.frozen = true;
+    for (size_t i = 0; i < ARRAY_LEN(REQUESTS); i++) {
+        struct client c;
+        struct answer a = ask(&c, REQUESTS[i], KEY, SLICE_NONE);
+        assert_problem(&a, 403, "credential_frozen");
+        client_close(&c);
+    }
+    assert_int_equal(fake.submitted, 0);
+}
+
 int
 main(void)
 {
@@ -1649,6 +1692,7 @@ main(void)
         ROUTE_TEST(operators_send_as_somebody),
         ROUTE_TEST(the_admin_key_makes_an_operator),
         ROUTE_TEST(keys_see_their_tenant),
+        ROUTE_TEST(a_frozen_key_sees_and_changes_nothing),
         cmocka_unit_test_setup_teardown(has_no_sandbox_outside_development, start_production,
                                         stop_production),
     };

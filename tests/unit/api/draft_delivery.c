@@ -81,7 +81,7 @@ refuses_what_is_wrong(void **state)
         {WITH("\"class\":2"), "/class", "unknown_class"},
         {WITH("\"tags\":\"a\""), "/tags", "wrong_type"},
         {WITH("\"tags\":[\"a\",1]"), "/tags/1", "wrong_type"},
-        {WITH("\"tags\":[\"\"]"), "/tags/0", "wrong_type"},
+        {WITH("\"tags\":[\"\"]"), "/tags/0", "required"},
         {WITH("\"tags\":[\"a\\nb\"]"), "/tags/0", "control_character"},
         {WITH("\"tags\":[\"a\",\"b\",\"c\",\"d\",\"e\",\"f\",\"g\",\"h\",\"i\",\"j\",\"k\"]"),
          "/tags", "too_many"},

@@ -13,6 +13,7 @@
 #include "relay/sys/base/bug.h"
 #include "relay/sys/base/limits.h"
 #include "relay/wire/header.h"
+#include "relay/wire/text.h"
 
 enum { BYTES_MAX = 1 << 20, PROPERTY_ROUNDS = 3000, KEPT_FOR_PYTHON = 150 };
 
@@ -84,7 +85,8 @@ static const struct {
     {"{" GOOD ",\"cc\":\"<>\"}", "/cc", "invalid_address"},
     {"{" GOOD ",\"cc\":\"a@b.example>\"}", "/cc", "invalid_address"},
     {"{" GOOD ",\"cc\":\"a@[127.0.0.1]\"}", "/cc", "invalid_address"},
-    {"{" GOOD ",\"cc\":\"\\u00fc@b.example\"}", "/cc", "needs_smtputf8"},
+    {"{" GOOD ",\"cc\":\"\\u00fc\\u0085@b.example\"}", "/cc", "control_character"},
+    {"{" GOOD ",\"cc\":{\"email\":\"\\u00fc\\u202e@b.example\"}}", "/cc/email", "invalid_address"},
     {"{" GOOD ",\"cc\":\"=?utf-8?q?a?=@b.example\"}", "/cc", "invalid_address"},
     /* INJ-01: line breaks and controls, wherever a header field begins */
     {"{" GOOD ",\"subject\":\"a\\r\\nBcc: x@y.example\"}", "/subject", "control_character"},
@@ -414,6 +416,48 @@ collects_recipients(void **state)
     message_fini(&m);
 }
 
+/* RFC 6532: a local part stands in its field as it is, a name as an encoded word, a
+ * domain in A-labels; only a local part makes a message that needs SMTPUTF8. */
+static void
+writes_international_addresses(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *fields, *line; /* NULL: nothing of it in the header */
+        bool smtputf8;
+    } ROWS[] = {
+        {"\"from\":\"a@b.example\",\"to\":{\"email\":\"j\xc3\xbcrg@B\xc3\xbc"
+         "cher.example\",\"name\":\"J\xc3\xbcrg\"}",
+         "To: =?utf-8?B?SsO8cmc=?= <j\xc3\xbcrg@xn--bcher-kva.example>\r\n", true},
+        {"\"from\":\"\xe4\xbe\xa1 <\xe4\xbe\xa1@b.example>\",\"to\":\"c@d.example\"",
+         "From: =?utf-8?B?5L6h?= <\xe4\xbe\xa1@b.example>\r\n", true},
+        {"\"from\":\"a@b.example\",\"to\":\"c@d.example\",\"reply_to\":\"\xc3\xbc@b.example\"",
+         "Reply-To: \xc3\xbc@b.example\r\n", true},
+        {"\"from\":\"a@b.example\",\"to\":\"c@d.example\",\"bcc\":\"\xc3\xbc@b.example\"", NULL,
+         true},
+        {"\"from\":\"a@b.example\",\"to\":\"c@d\xc3\xbc.example\"", "To: c@xn--d-eha.example\r\n",
+         false},
+    };
+    for (size_t i = 0; i < ARRAY_LEN(ROWS); i++) {
+        char json[400];
+        struct message m;
+        struct submit_op op = {.recipient_count = 0};
+        snprintf(json, sizeof json, "{%s,\"text\":\"x\"}", ROWS[i].fields);
+        compile(&m, json);
+        if (m.result != MESSAGE_OK)
+            fail_msg("%s: result %d", json, m.result);
+        struct slice mime = buf_slice(&m.mime);
+        if (ROWS[i].line != NULL)
+            assert_true(slice_find_slice(mime, slice_str(ROWS[i].line)) < mime.n);
+        else
+            assert_true(text_is_ascii(mime));
+        message_fill(&m, &op);
+        assert_true(op.envelope.smtputf8 == ROWS[i].smtputf8);
+        blob_unref(&op.message);
+        message_fini(&m);
+    }
+}
+
 /* Lines end in CRLF and are short; everything is ASCII without controls. */
 static void
 assert_clean(struct slice mime)
@@ -701,11 +745,17 @@ int
 main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(names_the_wrong_field), cmocka_unit_test(denies_header_names),
-        cmocka_unit_test(judges_content_types),  cmocka_unit_test(refuses_what_is_not_json),
-        cmocka_unit_test(bounds_json),           cmocka_unit_test(keeps_limits),
-        cmocka_unit_test(collects_errors),       cmocka_unit_test(collects_recipients),
-        cmocka_unit_test(nothing_is_injected),   cmocka_unit_test(texts_come_back),
+        cmocka_unit_test(names_the_wrong_field),
+        cmocka_unit_test(denies_header_names),
+        cmocka_unit_test(judges_content_types),
+        cmocka_unit_test(refuses_what_is_not_json),
+        cmocka_unit_test(bounds_json),
+        cmocka_unit_test(keeps_limits),
+        cmocka_unit_test(collects_errors),
+        cmocka_unit_test(collects_recipients),
+        cmocka_unit_test(writes_international_addresses),
+        cmocka_unit_test(nothing_is_injected),
+        cmocka_unit_test(texts_come_back),
     };
     return cmocka_run_group_tests(tests, set_up, NULL);
 }

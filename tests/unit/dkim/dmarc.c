@@ -12,35 +12,52 @@
 
 static const struct record_row {
     const char *text;
-    bool valid;
+    enum { NO_RECORD, NO_USE, APPLIES } is; /* NO_USE: a record, but it does not apply */
     enum dmarc_policy p, sp, np;
 } RECORDS[] = {
-    {"v=DMARC1; p=reject", true, DMARC_REJECT, DMARC_REJECT, DMARC_REJECT},
-    {"v=DMARC1;p=none;", true, DMARC_NONE, DMARC_NONE, DMARC_NONE},
-    {"v = DMARC1 ; p = Quarantine ; ", true, DMARC_QUARANTINE, DMARC_QUARANTINE, DMARC_QUARANTINE},
-    {"v=DMARC1; p=reject; sp=none", true, DMARC_REJECT, DMARC_NONE, DMARC_NONE},
-    {"v=DMARC1; p=none; sp=quarantine; np=reject", true, DMARC_NONE, DMARC_QUARANTINE,
+    {"v=DMARC1; p=reject", APPLIES, DMARC_REJECT, DMARC_REJECT, DMARC_REJECT},
+    {"v=DMARC1;p=none;", APPLIES, DMARC_NONE, DMARC_NONE, DMARC_NONE},
+    {"v = DMARC1 ; p = Quarantine ; ", APPLIES, DMARC_QUARANTINE, DMARC_QUARANTINE,
+     DMARC_QUARANTINE},
+    {"v=DMARC1; p=reject; sp=none", APPLIES, DMARC_REJECT, DMARC_NONE, DMARC_NONE},
+    {"v=DMARC1; p=none; sp=quarantine; np=reject", APPLIES, DMARC_NONE, DMARC_QUARANTINE,
      DMARC_REJECT},
-    {"v=DMARC1; np=reject; p=none", true, DMARC_NONE, DMARC_NONE, DMARC_REJECT},
-    {"v=DMARC1; p=reject; unknown=x; pct=50; ri=1", true, DMARC_REJECT, DMARC_REJECT, DMARC_REJECT},
-    {"v=DMARC1; p=reject; adkim=x; t=maybe", true, DMARC_REJECT, DMARC_REJECT, DMARC_REJECT},
-    {"v=DMARC1", true, DMARC_NONE, DMARC_NONE, DMARC_NONE},
-    {"v=DMARC1; rua=mailto:a@b.example", true, DMARC_NONE, DMARC_NONE, DMARC_NONE},
-    {"v=DMARC1; p=rejct; rua=mailto:a@b.example", true, DMARC_NONE, DMARC_NONE, DMARC_NONE},
-    {"v=DMARC1; p=reject; sp=x; rua=mailto:a@b.example", true, DMARC_NONE, DMARC_NONE, DMARC_NONE},
-    {"v=DMARC1; p=rejct", false, 0, 0, 0},
-    {"v=DMARC1; p=rejct; rua=nobody", false, 0, 0, 0},
-    {"v=DMARC1; p=reject; sp=", false, 0, 0, 0},
-    {"p=none; v=DMARC1", false, 0, 0, 0},
-    {"v=DMARC2; p=none", false, 0, 0, 0},
-    {"v=dmarc1; p=none", false, 0, 0, 0},
-    {"v=DMARC10; p=none", false, 0, 0, 0},
-    {"v=DMARC1 p=none", false, 0, 0, 0},
-    {"v=DMARC1; p=none; p=reject", false, 0, 0, 0},
-    {"v=DMARC1; nonsense", false, 0, 0, 0},
-    {"v=DMARC1; =x", false, 0, 0, 0},
-    {"v=spf1 -all", false, 0, 0, 0},
-    {"", false, 0, 0, 0},
+    {"v=DMARC1; np=reject; p=none", APPLIES, DMARC_NONE, DMARC_NONE, DMARC_REJECT},
+    {"v=DMARC1; p=reject; unknown=x; pct=50; ri=1", APPLIES, DMARC_REJECT, DMARC_REJECT,
+     DMARC_REJECT},
+    {"v=DMARC1; p=reject; adkim=x; t=maybe", APPLIES, DMARC_REJECT, DMARC_REJECT, DMARC_REJECT},
+    {"v=DMARC1;; p=reject; nonsense; =x;; sp=none;", APPLIES, DMARC_REJECT, DMARC_NONE, DMARC_NONE},
+    {"v=DMARC1 \t;\tp=reject", APPLIES, DMARC_REJECT, DMARC_REJECT, DMARC_REJECT},
+    {"v=DMARC1; p=reject; a-tag-with-a-name-of-more-than-32-bytes=1", APPLIES, DMARC_REJECT,
+     DMARC_REJECT, DMARC_REJECT},
+    /* RFC 9989 4.10.1: no valid policy */
+    {"v=DMARC1", NO_USE, DMARC_NONE, DMARC_NONE, DMARC_NONE},
+    {"v=DMARC1; sp=reject; np=reject", NO_USE, DMARC_NONE, DMARC_NONE, DMARC_NONE},
+    {"v=DMARC1; rua=mailto:a@b.example", APPLIES, DMARC_NONE, DMARC_NONE, DMARC_NONE},
+    {"v=DMARC1; sp=reject; rua=mailto:a@b.example", APPLIES, DMARC_NONE, DMARC_NONE, DMARC_NONE},
+    {"v=DMARC1; p=reject; np=x; rua=nobody, mailto:a@b.example!10m", APPLIES, DMARC_NONE,
+     DMARC_NONE, DMARC_NONE},
+    {"v=DMARC1; p=x; rua=https://b.example/%20?a=b", APPLIES, DMARC_NONE, DMARC_NONE, DMARC_NONE},
+    {"v=DMARC1; p=x; rua=a@b.example", NO_USE, DMARC_NONE, DMARC_NONE, DMARC_NONE},
+    {"v=DMARC1; p=x; rua=1mailto:a@b.example", NO_USE, DMARC_NONE, DMARC_NONE, DMARC_NONE},
+    {"v=DMARC1; p=x; rua=mailto:a@b.example!ten", NO_USE, DMARC_NONE, DMARC_NONE, DMARC_NONE},
+    {"v=DMARC1; p=x; rua=mailto:a b", NO_USE, DMARC_NONE, DMARC_NONE, DMARC_NONE},
+    {"v=DMARC1; p=rejct; rua=mailto:a@b.example", APPLIES, DMARC_NONE, DMARC_NONE, DMARC_NONE},
+    {"v=DMARC1; p=reject; sp=x; rua=mailto:a@b.example", APPLIES, DMARC_NONE, DMARC_NONE,
+     DMARC_NONE},
+    {"v=DMARC1; p=rejct", NO_USE, DMARC_NONE, DMARC_NONE, DMARC_NONE},
+    {"v=DMARC1; p=rejct; rua=nobody", NO_USE, DMARC_NONE, DMARC_NONE, DMARC_NONE},
+    {"v=DMARC1; p=reject; sp=", NO_USE, DMARC_NONE, DMARC_NONE, DMARC_NONE},
+    {"p=none; v=DMARC1", NO_RECORD, 0, 0, 0},
+    {"v=DMARC2; p=none", NO_RECORD, 0, 0, 0},
+    {"v=dmarc1; p=none", NO_RECORD, 0, 0, 0},
+    {"v=DMARC10; p=none", NO_RECORD, 0, 0, 0},
+    {"v=DMARC1 p=none", NO_RECORD, 0, 0, 0},
+    {"v=DMARC1; p=none; p=reject", NO_RECORD, 0, 0, 0},
+    {"v=DMARC1; v=DMARC1; p=none", NO_RECORD, 0, 0, 0},
+    {"v=DMARC1; p=none; other=1; Other=2", NO_RECORD, 0, 0, 0},
+    {"v=spf1 -all", NO_RECORD, 0, 0, 0},
+    {"", NO_RECORD, 0, 0, 0},
 };
 
 static void
@@ -51,7 +68,7 @@ test_records(void **state)
         const struct record_row *row = &RECORDS[i];
         struct dmarc_record r;
         bool valid = dmarc_record_parse(slice_str(row->text), &r);
-        if (valid != row->valid)
+        if (valid != (row->is != NO_RECORD) || (valid && r.applies != (row->is == APPLIES)))
             fail_msg("%s: valid is %d", row->text, valid);
         if (valid && (r.p != row->p || r.sp != row->sp || r.np != row->np))
             fail_msg("%s: %d %d %d", row->text, (int)r.p, (int)r.sp, (int)r.np);
@@ -68,6 +85,7 @@ test_record_flags(void **state)
     assert_true(r.dkim_strict && r.spf_strict && r.testing && r.reports);
     assert_int_equal(r.psd, DMARC_PSD_NO);
     assert_int_equal(r.ignored, 0);
+    assert_true(r.applies);
     assert_false(r.without_p);
     assert_true(dmarc_record_parse(SLICE("v=DMARC1; adkim=r; psd=y; wrong=1; t=x"), &r));
     assert_false(r.dkim_strict || r.spf_strict || r.testing || r.reports);
@@ -76,6 +94,9 @@ test_record_flags(void **state)
     assert_true(r.without_p);
     assert_true(dmarc_record_parse(SLICE("v=DMARC1; p=x; rua=mailto:a@b.c"), &r));
     assert_true(r.bad_policy);
+    assert_null(dmarc_record_fault(SLICE("v=DMARC1; p=x")));
+    assert_non_null(strstr(dmarc_record_fault(SLICE("v=DMARC1; p=none; p=none")), "twice"));
+    assert_non_null(strstr(dmarc_record_fault(SLICE("v=DMARC1 p=none")), "must begin"));
     assert_true(dmarc_record_claimed(SLICE("v=dmarc1 p=none")));
     assert_false(dmarc_record_claimed(SLICE("v=spf1")));
 }
@@ -130,6 +151,30 @@ static const struct walk_row {
      DMARC_QUARANTINE, DMARC_QUARANTINE, 2},
     {"_dmarc.example.com TXT v=DMARC1; p=none; sp=quarantine; np=reject; t=y", "a.example.com",
      "example.com", "example.com", DMARC_NONE, DMARC_QUARANTINE, 3},
+    /* 4.10.1: a record that does not apply ends the search all the same */
+    {EXAMPLE "\n_dmarc.a.example.com TXT v=DMARC1; p=rejct", "a.example.com", "example.com", NULL,
+     0, 0, 3},
+    {"_dmarc.example.com TXT v=DMARC1" PSD, "a.example.com", "example.com", NULL, 0, 0, 3},
+    {"_dmarc.a.example.com TXT v=DMARC1; rua=mailto:x@example.com\n" EXAMPLE, "a.example.com",
+     "example.com", "a.example.com", DMARC_NONE, DMARC_NONE, 3},
+    /* none: a tag twice; a record beside one that is none */
+    {EXAMPLE "\n_dmarc.a.example.com TXT v=DMARC1; p=none; p=none", "a.example.com", "example.com",
+     "example.com", DMARC_QUARANTINE, DMARC_NONE, 3},
+    /* 4.10.2: a record between the organizational domain and the author's decides nothing */
+    {"_dmarc.b.example.com TXT v=DMARC1; p=reject" PSD, "a.b.example.com", "example.com", "com",
+     DMARC_QUARANTINE, DMARC_REJECT, 4},
+    {"_dmarc.b.example.com TXT v=DMARC1; p=reject\n" EXAMPLE, "a.b.example.com", "example.com",
+     "example.com", DMARC_QUARANTINE, DMARC_NONE, 4},
+    {"_dmarc.b.example.com TXT v=DMARC1; p=reject; psd=u\n" EXAMPLE, "b.example.com", "example.com",
+     "b.example.com", DMARC_REJECT, DMARC_REJECT, 3},
+    {"_dmarc.example.com TXT v=DMARC1; p=reject; psd=y", "example.com", "example.com",
+     "example.com", DMARC_REJECT, DMARC_REJECT, 1},
+    {"_dmarc.example.com TXT v=DMARC1; p=reject; psd=y", "a.b.example.com", "b.example.com",
+     "example.com", DMARC_REJECT, DMARC_REJECT, 3},
+    /* 5.1.8: what lies between the whole name and its last seven labels is never asked for */
+    {"_dmarc.b.c.d.e.f.g.example.com TXT v=DMARC1; p=reject; psd=n\n" EXAMPLE,
+     "mail.a.b.c.d.e.f.g.example.com", "example.com", "example.com", DMARC_QUARANTINE, DMARC_NONE,
+     8},
     {EXAMPLE, "a.b.c.d.e.f.g.h.i.j.mail.example.com", "example.com", "example.com",
      DMARC_QUARANTINE, DMARC_NONE, 8},
     {EXAMPLE, "a.b.c.d.e.f.example.com", "example.com", "example.com", DMARC_QUARANTINE, DMARC_NONE,
@@ -167,8 +212,10 @@ test_walk_trouble(void **state)
     assert_int_equal(w.questions, 2);
     walk(&w, "_dmarc.example.com TXT v=DMARC1; p=rejct\n_dmarc.example.com TXT v=DMARC1 p=none",
          "example.com");
-    assert_int_equal(w.broken, 2);
-    assert_int_equal(w.own_records, 0);
+    assert_int_equal(w.broken, 1);
+    assert_int_equal(w.own_records, 1);
+    assert_true(dmarc_walk_result(&w, true).unusable);
+    assert_string_equal(dmarc_walk_result(&w, true).at, "example.com");
     assert_false(dmarc_walk_start(&w, SLICE("a..b")));
     assert_null(dmarc_walk_question(&w));
     assert_false(dmarc_walk_start(&w, SLICE_NONE));

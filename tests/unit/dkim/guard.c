@@ -40,6 +40,9 @@ lines_are_judged_alike_wherever_cut(void **state)
         {SLICE("\n"), "bare LF"},
         {SLICE("a\r\n\n"), "bare LF"},
         {SLICE("a\0b\r\n"), "NUL byte"},
+        {SLICE("a line of text\nand a NUL\0\r\n"), "bare LF"}, /* the first of several */
+        {SLICE("first\r\nsecond\0\nthird\r\n"), "NUL byte"},
+        {SLICE("first\r\nsecond\rthird\n"), "bare CR"},
         {SLICE("a"), "message does not end in CRLF"},
         {SLICE("a\r"), "message does not end in CRLF"},
     };
@@ -65,6 +68,9 @@ line_of_998_is_the_longest(void **state)
     memcpy(line + 998, "x\r\n", 3);
     assert_int_equal(lines_in_two(slice_from(line, 1001), 500, &err), -1);
     assert_string_equal(err.text, "line longer than 998 bytes");
+    line[998] = '\n';
+    assert_int_equal(lines_in_two(slice_from(line, 1001), 500, &err), -1);
+    assert_string_equal(err.text, "bare LF");
 }
 
 static bool

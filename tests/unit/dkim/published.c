@@ -11,6 +11,7 @@
 #include <cmocka.h>
 
 #include "relay/sys/base/base64.h"
+#include "relay/sys/base/bug.h"
 #include "relay/sys/base/buf.h"
 
 /* Of RFC 8463 A.2. */
@@ -120,10 +121,40 @@ test_both_forms_of_an_rsa_key(void **state)
     assert_int_equal(judge(inner, whole), PUBLISHED_OTHER);
 }
 
+/* What a person is told about a key that is of no use. */
+static void
+test_faults(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *text, *says;
+        bool testing;
+    } rows[] = {
+        {"v=DKIM1; k=ed25519; h=sha1; p=" ED, "h= leaves out sha256", false},
+        {"v=DKIM1; k=ed25519; s=other; t=s:y; p=" ED, "s= leaves out email", true},
+        {"v=DKIM2; k=ed25519; h=sha1; t=*; p=" ED, "cannot be read", false},
+        {"v=spf1 -all", "wildcard", false},
+        {"v=DKIM1; k=ed25519; t=y", "wildcard", false},
+        {"v=DKIM1; k=ed25519; p=not base64!", "no base64", false},
+    };
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+        char bytes[2048];
+        const struct slice rdata = rdata_of(rows[i].text, bytes);
+        if (strstr(published_fault(&rdata, 1), rows[i].says) == NULL ||
+            published_is_testing(&rdata, 1) != rows[i].testing)
+            fail_msg("%s: %s", rows[i].text, published_fault(&rdata, 1));
+        const struct slice twice[] = {rdata, rdata};
+        assert_non_null(strstr(published_fault(twice, 2), "several"));
+        assert_false(published_is_testing(twice, 2));
+    }
+    assert_false(published_is_testing(NULL, 0));
+}
+
 int
 main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_faults),
         cmocka_unit_test(test_records),
         cmocka_unit_test(test_answers),
         cmocka_unit_test(test_both_forms_of_an_rsa_key),

@@ -228,10 +228,83 @@ static void
 test_known_deviations(void **state)
 {
     (void)state;
-    struct spf_verdict v = check("d.test TXT v=spf1 mx/0 -all" HOSTS, ME, "user", "d.test");
-    assert_int_equal(v.result, SPF_PERMERROR);
-    v = check("d.test TXT v=spf1 exists:%{l}.test -all\na=b.test A 127.0.0.1", ME, "a=b", "d.test");
+    struct spf_verdict v = check("d.test TXT v=spf1 mx -all\nd.test MX 10 a:b.test\na:b.test A " ME,
+                                 ME, "user", "d.test");
     assert_int_equal(v.result, SPF_FAIL);
+    v = check("d.test TXT v=spf1 exists:%{l}.test -all\nab.test A 127.0.0.1", ME, "a b", "d.test");
+    assert_int_equal(v.result, SPF_FAIL);
+}
+
+/* Names that are no host names are asked for as they are; libspf2 sees none of them. */
+static void
+test_names_that_are_no_host_names(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *zone, *local;
+        enum spf_result want;
+        unsigned lookups;
+    } rows[] = {
+        {"d.test TXT v=spf1 exists:%{l}.test -all\na=b+c.test A 127.0.0.1", "a=b+c", SPF_PASS, 1},
+        {"d.test TXT v=spf1 exists:%{l}.test -all\na=b+c.test A 127.0.0.1", "a=b", SPF_FAIL, 1},
+        {"d.test TXT v=spf1 a:f:o/o.h.test/24 -all\nf:o/o.h.test A " ME, "u", SPF_PASS, 1},
+        {"d.test TXT v=spf1 a:f:o.test/0 -all\nf:o.test A " OTHER, "u", SPF_PASS, 1},
+        {"d.test TXT v=spf1 mx:f:o.test -all\nf:o.test MX 10 h.test\nh.test A " ME, "u", SPF_PASS,
+         1},
+        {"d.test TXT v=spf1 include:%{l}.test -all\n!.test TXT v=spf1 a -all\n!.test A " ME, "!",
+         SPF_PASS, 2},
+        {"d.test TXT v=spf1 redirect=%{l}.test\n!.test TXT v=spf1 exists:%{d} -all\n!.test A " ME,
+         "!", SPF_PASS, 2},
+        {"d.test TXT v=spf1 ptr:%{l}.test -all", "!", SPF_FAIL, 1},
+        /* names of ours, written by a stranger, are names like others */
+        {"d.test TXT v=spf1 exists:" SPF_PTR_MATCHES " -all", "u", SPF_FAIL, 1},
+        {"d.test TXT v=spf1 a:0" SPF_ODD_NAME " include:7" SPF_ODD_NAME " -all", "u", SPF_PERMERROR,
+         2},
+        {"d.test TXT v=spf1 a:h.test" SPF_ANY_ADDRESS " -all\nh.test A " OTHER, "u", SPF_FAIL, 1},
+    };
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+        struct spf_verdict v = check(rows[i].zone, ME, rows[i].local, "d.test");
+        if (v.result != rows[i].want || v.lookups != rows[i].lookups)
+            fail_msg("row %zu: %s, %u lookups", i, spf_result_name(v.result), v.lookups);
+    }
+}
+
+/* A verdict over postmaster is said to be one. */
+static void
+test_records_that_ask_for_the_local_part(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *zone;
+        bool by_local_part;
+    } rows[] = {
+        {"d.test TXT v=spf1 exists:%{l}.test -all", true},
+        {"d.test TXT v=spf1 exists:%{S2r}.test -all", true},
+        {"d.test TXT v=spf1 redirect=%{l}.test", true},
+        {"d.test TXT v=spf1 include:i.test -all\ni.test TXT v=spf1 exists:%{l}.test", true},
+        {"d.test TXT v=spf1 a exists:%{i}.%{d}.%{o}.%{h}.test -all", false},
+        {"d.test TXT v=spf1 -all exists:%{l}.test", false},
+        {"d.test TXT v=spf1 -all exp=%{l}.test other=%{l}", false},
+    };
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++)
+        if (check(rows[i].zone, ME, "", "d.test").by_local_part != rows[i].by_local_part)
+            fail_msg("row %zu", i);
+}
+
+/* More of them than there is room for do not match; nothing grows. */
+static void
+test_many_odd_names(void **state)
+{
+    (void)state;
+    char zone[4000] = "d.test TXT v=spf1 ?include:1.test -all";
+    for (int i = 1; i < 9; i++) {
+        snprintf(zone + strlen(zone), sizeof zone - strlen(zone), "\n%d.test TXT v=spf1", i);
+        for (int k = 0; k < 10; k++)
+            snprintf(zone + strlen(zone), sizeof zone - strlen(zone), " a:%d:%d.test", i, k);
+    }
+    struct spf_verdict v = check(zone, ME, "user", "d.test");
+    assert_int_equal(v.result, SPF_PERMERROR);
+    assert_true(v.lookups <= SPF_LOOKUPS_MAX + 1);
 }
 
 #define PTR "\n1.2.0.192.in-addr.arpa PTR "
@@ -306,6 +379,10 @@ test_prefix_of_no_bits(void **state)
         {"d.test TXT v=spf1 a//0 -all" HOSTS, "2001:db8:ffff::9", SPF_PASS},
         {"d.test TXT v=spf1 a:h.test//0 -all" HOSTS, ME6, SPF_FAIL},
         {"d.test TXT v=spf1 mx//0 -all" HOSTS, "2001:db8:ffff::9", SPF_PASS},
+        {"d.test TXT v=spf1 a//0 -all" HOSTS, "fe80::1", SPF_PASS},
+        {"d.test TXT v=spf1 mx/0 -all" HOSTS, OTHER, SPF_PASS},
+        {"d.test TXT v=spf1 mx/0//64 -all" HOSTS, "2001:db8:ffff::9", SPF_FAIL},
+        {"d.test TXT v=spf1 mx:gone.test/0 -all" HOSTS, OTHER, SPF_FAIL},
         {"d.test TXT v=spf1 a:h.test/0//64 -all" HOSTS, ME6, SPF_FAIL},
         {"d.test TXT v=spf1 a:h.test/0//64 -all" HOSTS, OTHER, SPF_PASS},
     };
@@ -406,6 +483,9 @@ main(void)
         cmocka_unit_test(test_no_domain),
         cmocka_unit_test(test_counts),
         cmocka_unit_test(test_known_deviations),
+        cmocka_unit_test(test_names_that_are_no_host_names),
+        cmocka_unit_test(test_many_odd_names),
+        cmocka_unit_test(test_records_that_ask_for_the_local_part),
         cmocka_unit_test(test_crash_inputs),
         cmocka_unit_test(test_growing_names),
         cmocka_unit_test(test_many_addresses),

@@ -5,6 +5,7 @@
 #include <stdint.h>
 #include <cmocka.h>
 
+#include <stdio.h>
 #include <string.h>
 
 #include "queue/keys.h"
@@ -22,6 +23,18 @@ lanes_never_collide(void **state)
     assert_false(slice_eq(key_slice(&a), key_slice(&b)));
     struct key q = key_of_queue(17, SLICE("1:1:}{:{0}"));
     assert_true(slice_starts(key_slice(&q), SLICE("sp:{17}:q:")));
+}
+
+static void
+every_partition_has_its_name(void **state)
+{
+    (void)state;
+    for (unsigned p = 0; p < QUEUE_PARTITIONS; p++) {
+        char want[32];
+        snprintf(want, sizeof want, "sp:{%u}:due", p);
+        struct key k = key_of_part(p, KEY_DUE);
+        assert_true(slice_eq(key_slice(&k), slice_str(want)));
+    }
 }
 
 static void
@@ -112,6 +125,7 @@ main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(lanes_are_read_back),
         cmocka_unit_test(lanes_never_collide),
+        cmocka_unit_test(every_partition_has_its_name),
         cmocka_unit_test(overlong_texts_are_refused),
         cmocka_unit_test(members_round_trip),
         cmocka_unit_test(keys_of_one_partition_share_its_tag),

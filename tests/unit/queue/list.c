@@ -24,7 +24,7 @@ static void
 listing_init(struct listing *l, unsigned limit)
 {
     memset(l, 0, sizeof *l);
-    arena_init(&l->arena, QUEUE_LIST_ARENA_MAX);
+    arena_init(&l->arena, 6 * QUEUE_RECORD_MAX);
     l->op = (struct queue_list_op){.done = on_listed, .limit = limit, .arena = &l->arena};
 }
 

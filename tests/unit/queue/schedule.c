@@ -4,6 +4,8 @@
 
 #include <stdio.h>
 
+#include "queue/operate.h"
+
 /* Many messages at once, straight into the schedule. */
 static void
 commit_many(struct world *w, struct worker *k, unsigned n, const char *hop)
@@ -176,13 +178,71 @@ every_broken_record_is_put_away(void **state)
     assert_int_equal(metrics_total(METRIC_QUARANTINED), before + 1);
 }
 
+struct loading {
+    struct queue_load_op op;
+    bool done;
+};
+
+static void
+on_loaded(struct queue_load_op *op)
+{
+    container_of(op, struct loading, op)->done = true;
+}
+
+/* As delivery meets a message without its bytes: it is put away and given back. */
+static void
+meet_without_bytes(struct world *w)
+{
+    struct loading l = {.op.done = on_loaded};
+    struct queue_job *job = worker_job(w, &w->a);
+    queue_load_start(&l.op, w->a.q, job);
+    WORLD_UNTIL(w, l.done);
+    assert_int_equal(l.op.err.code, ERR_BAD);
+    queue_job_release(w->a.q, job, 0);
+    WORLD_UNTIL(w, world_depth(w, &w->a).scheduled == 0);
+}
+
+struct acting {
+    struct queue_action_op op;
+    bool done;
+};
+
+static void
+on_acted(struct queue_action_op *op)
+{
+    container_of(op, struct acting, op)->done = true;
+}
+
+/* An operator who hurries it does not make it come for ever. */
+static void
+what_was_put_away_and_is_retried_is_put_away_again(void **state)
+{
+    struct world *w = *state;
+    struct msg_id id = commit_one(w, &w->a, 5);
+    struct acting a = {.op = {.done = on_acted, .id = id, .action = QUEUE_RETRY}};
+    struct key chunk = key_of_chunk(id, 0);
+    uint64_t before = metrics_total(METRIC_QUARANTINED);
+    queue_job_release(w->a.q, worker_job(w, &w->a), 0); /* its bytes were in memory */
+    freeReplyObject(redis_ask(&w->redis, "DEL %b", chunk.text, chunk.n));
+    meet_without_bytes(w);
+    queue_action_start(&a.op, w->a.q);
+    WORLD_UNTIL(w, a.done);
+    assert_int_equal(a.op.affected, 1);
+    meet_without_bytes(w);
+    assert_int_equal(metrics_total(METRIC_QUARANTINED), before + 1); /* it is told once */
+}
+
 int
 main(void)
 {
     const struct CMUnitTest tests[] = {
-        BARE(memory_for_jobs_is_bounded_and_all_come), BARE(a_full_lane_leaves_room_for_another),
-        BARE(many_lanes_are_read_page_by_page),        ONE(what_is_due_later_comes_in_time),
-        ONE(the_clock_advances_for_all_and_is_kept),   ONE(every_broken_record_is_put_away),
+        BARE(memory_for_jobs_is_bounded_and_all_come),
+        BARE(a_full_lane_leaves_room_for_another),
+        BARE(many_lanes_are_read_page_by_page),
+        ONE(what_is_due_later_comes_in_time),
+        ONE(the_clock_advances_for_all_and_is_kept),
+        ONE(every_broken_record_is_put_away),
+        ONE(what_was_put_away_and_is_retried_is_put_away_again),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -179,6 +179,35 @@ a_long_queue_is_sampled(void **state)
     release_all(w);
 }
 
+/* What was never tried is due first and must not hide what was. */
+static void
+what_was_tried_shows_behind_what_was_not(void **state)
+{
+    struct world *w = *state;
+    enum { N = 8, TRIED = 6 };
+    static struct mail mails[N];
+    struct asking a;
+    for (unsigned i = 0; i < N; i++) {
+        mail_init(&mails[i], 5, "body");
+        mail_add(&mails[i], "example.org", "user@example.org");
+        mail_start(&mails[i], &w->a);
+    }
+    for (unsigned i = 0; i < N; i++) {
+        WORLD_UNTIL(w, mails[i].done);
+        mail_fini(&mails[i]);
+    }
+    for (unsigned i = 0; i < TRIED; i++) {
+        struct queue_job *job = worker_job(w, &w->a);
+        job_intend(w, &w->a, job);
+        assert_false(job_end(w, &w->a, job, QUEUE_DEFERRED));
+    }
+    ask(w, &a, "", "");
+    assert_true(a.op.rows[0].deferred >= N / 2);
+    assert_true(slice_eq(a.op.rows[0].reply, SLICE("deferred")));
+    arena_fini(&a.arena);
+    release_all(w);
+}
+
 static void
 a_cancelled_summary_ends_once(void **state)
 {
@@ -219,6 +248,7 @@ main(void)
         ONE(every_state_is_in_its_column),
         ONE(rows_are_bounded),
         BARE(a_long_queue_is_sampled),
+        ONE(what_was_tried_shows_behind_what_was_not),
         ONE(a_cancelled_summary_ends_once),
         BARE(without_redis_a_summary_is_away),
     };

@@ -160,6 +160,39 @@ lists_come_by_pages(void **state)
     }
 }
 
+static struct queue_suppressions_op
+page(struct world *w, const char *tenant, const uint8_t *after, struct arena *arena)
+{
+    struct listing l = {
+        .op = {.done = on_listed, .tenant = slice_str(tenant), .limit = 9, .arena = arena}};
+    l.op.has_after = after != NULL;
+    if (after != NULL)
+        memcpy(l.op.after, after, sizeof l.op.after);
+    queue_suppressions_start(&l.op, w->a.q);
+    WORLD_UNTIL(w, l.done);
+    return l.op;
+}
+
+/* What is between two tenants in the index is neither's to walk through. */
+static void
+a_cursor_of_another_tenant_is_none(void **state)
+{
+    struct world *w = *state;
+    struct arena arena;
+    arena_init(&arena, 1 << 20);
+    for (unsigned i = 0; i < 20; i++) {
+        char address[64];
+        snprintf(address, sizeof address, "user%u@example.org", i);
+        run(w, QUEUE_SUPPRESSION_PUT, i % 2 == 0 ? "two" : "one", address);
+    }
+    struct queue_suppressions_op one = page(w, "one", NULL, &arena),
+                                 two = page(w, "two", NULL, &arena);
+    struct queue_suppressions_op odd = page(w, "one", two.next, &arena);
+    assert_int_equal(odd.count, one.count);
+    assert_memory_equal(odd.next, one.next, sizeof odd.next);
+    arena_fini(&arena);
+}
+
 static void
 broken_values_are_refused(void **state)
 {
@@ -261,6 +294,7 @@ main(void)
         ONE(an_entry_is_put_asked_and_removed),
         ONE(a_value_of_old_is_an_entry),
         ONE(lists_come_by_pages),
+        ONE(a_cursor_of_another_tenant_is_none),
         cmocka_unit_test(broken_values_are_refused),
         ONE(what_waits_for_the_address_is_suppressed),
         ONE(cancelled_operations_end_once),

@@ -1,7 +1,7 @@
 /*
  * A DNS server for tests: a thread with a UDP socket on a free loopback port,
  * answering from a table. Text forms: A and AAAA addresses, MX "10 host." (or
- * "0 ."), TXT text, CNAME "host."; several records are separated by ';'.
+ * "0 ."), TXT text, CNAME "host."; several records are separated by ';', but TXT is one.
  * Names that the table does not have do not exist.
  */
 #ifndef STAGEPOST_TEST_FAKE_DNS_H
@@ -106,7 +106,7 @@ fake_put_records(struct fake_packet *p, unsigned type, const char *records)
     char copy[2048], *rest = copy, *one;
     unsigned count = 0;
     snprintf(copy, sizeof(copy), "%s", records);
-    while ((one = strsep(&rest, ";")) != NULL) {
+    while ((one = strsep(&rest, type == 16 ? "" : ";")) != NULL) {
         unsigned actual = strncmp(one, "CNAME ", 6) == 0 ? 5 : type;
         fake_put_u16(p, 0xc00c);
         fake_put_u16(p, actual);

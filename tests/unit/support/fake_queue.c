@@ -145,6 +145,7 @@ fake_job_new(struct queue *q, const struct fake_job_spec *spec)
                                           .tenant = SLICE("tenant"),
                                           .klass = spec->klass,
                                           .created_unix_ms = now,
+                                          .size_bytes = spec->size_bytes,
                                           .envelope = keep(q, spec->envelope),
                                           .deliveries = &job->delivery,
                                           .delivery_count = 1};

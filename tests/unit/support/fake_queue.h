@@ -62,6 +62,7 @@ struct fake_job_spec {
     struct slice options;    /* of every target */
     const char *text;        /* NULL: a short message */
     bool not_in_memory;      /* must be loaded first */
+    uint64_t size_bytes;     /* as the record says; 0: not told */
     int64_t expires_unix_ms; /* 0: in a day */
     uint32_t attempts;       /* made before */
     enum queue_class klass;

@@ -101,6 +101,15 @@ client_close(struct client *c)
     buf_fini(&c->in);
 }
 
+/* Not an orderly end, after which somebody may still listen, but RST. */
+static inline void
+client_reset(struct client *c)
+{
+    struct linger reset = {.l_onoff = 1};
+    assert_int_equal(setsockopt(c->fd, SOL_SOCKET, SO_LINGER, &reset, sizeof reset), 0);
+    client_close(c);
+}
+
 static inline void
 client_send(struct client *c, struct slice s)
 {

@@ -432,16 +432,93 @@ static void
 tells_the_handler_that_the_client_is_gone(void **state)
 {
     (void)state;
-    for (unsigned i = 0; i < 2; i++) {
-        struct client c = client_open(f.port);
-        request(&c, "GET /wait", "\r\n");
-        wait_until_above(&f.waiting, i);
-        struct linger reset = {.l_onoff = 1};
-        if (i == 1) /* by RST */
-            setsockopt(c.fd, SOL_SOCKET, SO_LINGER, &reset, sizeof reset);
-        client_close(&c);
-        wait_until_above(&f.gone, i);
+    struct client c = client_open(f.port);
+    request(&c, "GET /wait", "\r\n");
+    wait_until_above(&f.waiting, 0);
+    client_reset(&c);
+    wait_until_above(&f.gone, 0);
+}
+
+#define HELLO "GET /hello HTTP/1.1\r\nHost: localhost:@\r\n\r\n"
+#define POST(rest) "POST /echo HTTP/1.1\r\nHost: localhost:@\r\n" rest
+#define CHUNKED POST("Transfer-Encoding: chunked\r\n\r\n")
+
+/* Sends the text with the port in place of each '@', and closes this side. */
+static void
+send_and_close_side(struct client *c, const char *text)
+{
+    struct slice rest = slice_str(text);
+    char number[8];
+    snprintf(number, sizeof number, "%u", f.port);
+    while (rest.n > 0) {
+        bool port = slice_find(rest, '@') < rest.n;
+        client_send(c, slice_cut_at(&rest, '@'));
+        if (port)
+            client_send(c, slice_str(number));
     }
+    shutdown(c->fd, SHUT_WR);
+}
+
+/* What was whole when the client closed its side is answered, what was not is 400;
+ * then the connection ends, without waiting for a time limit. */
+static void
+answers_who_closed_its_side(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *sent;
+        unsigned answers[3], handled; /* 0: no more */
+    } ROWS[] = {
+        {"", {0}, 0},
+        {"\r\n", {0}, 0},
+        {HELLO, {200}, 1},
+        {HELLO "\r\n", {200}, 1},
+        {HELLO HELLO, {200, 200}, 2},
+        {HELLO CHUNKED "1\r\na\r\n0\r\n\r\n", {200, 200}, 2},
+        {POST("Content-Length: 3\r\n\r\nabc"), {200}, 1},
+        {POST("Content-Length: 3\r\n\r\nab"), {400}, 0},
+        {POST("Content-Length: 3\r\n\r\n"), {400}, 0},
+        {POST("Content-Length: 3\r\n"), {400}, 0},
+        {"P", {400}, 0},
+        {CHUNKED, {400}, 0},
+        {CHUNKED "1\r\na\r\n", {400}, 0},
+        {CHUNKED "1\r\na\r\n0\r\n", {400}, 0},
+        {HELLO HELLO "GET /hel", {200, 200, 400}, 2},
+    };
+    for (size_t i = 0; i < ARRAY_LEN(ROWS); i++) {
+        struct client c = client_open(f.port);
+        unsigned before = f.handled, answers = 0;
+        send_and_close_side(&c, ROWS[i].sent);
+        for (; answers < 3 && ROWS[i].answers[answers] != 0; answers++)
+            assert_int_equal(client_read(&c, false).status, ROWS[i].answers[answers]);
+        if (!client_at_end(&c))
+            fail_msg("%s: more is answered", ROWS[i].sent);
+        assert_int_equal(f.handled - before, ROWS[i].handled);
+        client_close(&c);
+    }
+}
+
+/* Not while it waits for the handler, and not in the midst of a long answer. */
+static void
+waits_for_who_closed_its_side(void **state)
+{
+    (void)state;
+    struct client c = client_open(f.port), other = client_open(f.port);
+    request(&c, "GET /wait", "\r\n");
+    shutdown(c.fd, SHUT_WR);
+    wait_until_above(&f.waiting, 0);
+    assert_int_equal(ask(&other, "GET /release", "\r\n").status, 200);
+    struct answer a = client_read(&c, false);
+    assert_true(slice_eq(a.body, SLICE("released")));
+    assert_true(answer_has(&a, "connection", "close"));
+    assert_true(client_at_end(&c));
+    assert_int_equal(f.gone, 0);
+    client_close(&c);
+    request(&other, "GET /big", "\r\n");
+    shutdown(other.fd, SHUT_WR);
+    assert_int_equal(client_read(&other, false).body.n, BIG_BYTES);
+    assert_true(client_at_end(&other));
+    client_close(&other);
 }
 
 static void
@@ -549,6 +626,8 @@ main(void)
         SERVER_TEST(checks_host),
         SERVER_TEST(finds_routes),
         SERVER_TEST(tells_the_handler_that_the_client_is_gone),
+        SERVER_TEST(answers_who_closed_its_side),
+        SERVER_TEST(waits_for_who_closed_its_side),
         SERVER_TEST(survives_clients_that_leave_early),
         SERVER_TEST(waits_for_slow_readers),
         SERVER_TEST(makes_room_for_new_connections),

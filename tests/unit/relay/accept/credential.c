@@ -2,6 +2,7 @@
 
 #include <setjmp.h>
 #include <stdarg.h>
+#include <stdatomic.h>
 #include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -11,6 +12,7 @@
 #include <crypt.h>
 #include <openssl/sha.h>
 
+#include "relay/accept/api_key.h"
 #include "relay/sys/base/bug.h"
 #include "relay/sys/base/clock.h"
 #include "relay/sys/base/limits.h"
@@ -172,18 +174,41 @@ success_is_remembered(void **state)
     fixture_fini(&f);
 }
 
-/* AUT-02: an unknown user costs a hash like a known one. */
+/* The real one, counted: what was hashed, in the order of the hashes. */
+static struct {
+    atomic_uint count;
+    char settings[4][CRYPT_OUTPUT_SIZE];
+} hashed;
+
+char *
+crypt_r(const char *phrase, const char *setting, struct crypt_data *data)
+{
+    unsigned i = atomic_fetch_add(&hashed.count, 1);
+    snprintf(hashed.settings[i % ARRAY_LEN(hashed.settings)], CRYPT_OUTPUT_SIZE, "%s", setting);
+    return crypt_rn(phrase, setting, data, sizeof *data);
+}
+
+static unsigned
+hashes_of(struct fixture *f, struct slice user, const char *password)
+{
+    hashed.count = 0;
+    assert_int_equal(check(f, user, slice_str(password)), CREDENTIAL_WRONG);
+    return atomic_load(&hashed.count);
+}
+
+/* AUT-02: a wrong password costs as many hashes as an unknown user. */
 static void
 unknown_users_cost_a_hash(void **state)
 {
+    static const struct slice users[] = {SLICE("a"), SLICE("b"), SLICE("nobody"), SLICE("keyonly"),
+                                         SLICE("")};
     (void)state;
     struct fixture f;
     fixture_init(&f);
-    static const struct slice users[] = {SLICE("nobody"), SLICE("keyonly"), SLICE("")};
-    for (size_t i = 0; i < 3; i++) {
-        start(&f, 0, users[i], SLICE("right"));
-        assert_int_equal(work_pending(), 1);
-        loop_run(f.loop);
+    for (unsigned needed = 1; needed <= 2; needed++) {
+        for (size_t i = 0; i < ARRAY_LEN(users); i++)
+            assert_int_equal(hashes_of(&f, users[i], "wrong"), needed);
+        f.rows[0].other_password_hash = f.hash_b; /* two live: everybody costs two */
     }
     fixture_fini(&f);
 
@@ -201,6 +226,28 @@ unknown_users_cost_a_hash(void **state)
     fixture_fini(&f);
 }
 
+/* AUT-02: hashes of other kinds take other times. A name that nobody has costs what one of
+ * ours does, always the same one, and not always the first. */
+static void
+unknown_users_have_a_stand_in(void **state)
+{
+    char user[32], first[CRYPT_OUTPUT_SIZE];
+    unsigned like_a = 0;
+    struct fixture f;
+    (void)state;
+    fixture_init(&f);
+    for (unsigned i = 0; i < 64; i++) {
+        snprintf(user, sizeof user, "nobody%u", i);
+        assert_int_equal(hashes_of(&f, slice_str(user), "right"), 1); /* and is not let in */
+        snprintf(first, sizeof first, "%s", hashed.settings[0]);
+        assert_int_equal(hashes_of(&f, slice_str(user), "x"), 1);
+        assert_string_equal(hashed.settings[0], first);
+        like_a += strcmp(first, f.hash_a) == 0;
+    }
+    assert_in_range(like_a, 10, 54);
+    fixture_fini(&f);
+}
+
 /* AUT-05. */
 static void
 hashes_are_bounded(void **state)
@@ -209,8 +256,11 @@ hashes_are_bounded(void **state)
     struct fixture f;
     fixture_init(&f);
     assert_int_equal(check(&f, SLICE("a"), SLICE("right")), CREDENTIAL_OK);
-    for (unsigned i = 0; i < CHECKS_MAX - 1; i++)
-        start(&f, i, SLICE("a"), SLICE("wrong"));
+    for (unsigned i = 0; i < CHECKS_MAX - 1; i++) {
+        char password[16];
+        snprintf(password, sizeof password, "wrong%u", i);
+        start(&f, i, SLICE("a"), slice_str(password));
+    }
     assert_int_equal(work_pending(), CREDENTIAL_HASHES_MAX);
     start(&f, CHECKS_MAX - 1, SLICE("a"), SLICE("right")); /* known: no hash is needed */
     f.done = 0;
@@ -222,6 +272,84 @@ hashes_are_bounded(void **state)
     assert_int_equal(f.checks[CHECKS_MAX - 1].op.result, CREDENTIAL_OK);
     assert_int_equal(check(&f, SLICE("b"), SLICE("x")), CREDENTIAL_OK); /* room again */
     fixture_fini(&f);
+}
+
+/* AUT-05: who asks the same while a hash runs is answered by that hash. */
+static void
+one_question_is_hashed_once(void **state)
+{
+    (void)state;
+    static const struct {
+        struct slice user, password;
+        unsigned hashes; /* under way then */
+        enum credential_result want;
+    } rows[] = {
+        {SLICE("a"), SLICE("right"), 1, CREDENTIAL_OK},
+        {SLICE("a"), SLICE("right"), 1, CREDENTIAL_OK},
+        {SLICE("a"), SLICE("right\0x"), 2, CREDENTIAL_WRONG}, /* crypt(5) would stop at the NUL */
+        {SLICE("a"), SLICE("wrong"), 3, CREDENTIAL_WRONG},
+        {SLICE("a"), SLICE("wrong"), 3, CREDENTIAL_WRONG},
+        {SLICE("b"), SLICE("right"), 4, CREDENTIAL_WRONG},
+        {SLICE("nobody"), SLICE("right"), 5, CREDENTIAL_WRONG},
+        {SLICE("a"), SLICE("right"), 5, CREDENTIAL_OK},
+    };
+    struct fixture f;
+    fixture_init(&f);
+    for (unsigned i = 0; i < sizeof rows / sizeof *rows; i++) {
+        start(&f, i, rows[i].user, rows[i].password);
+        assert_int_equal(work_pending(), rows[i].hashes);
+    }
+    loop_run(f.loop);
+    for (unsigned i = 0; i < sizeof rows / sizeof *rows; i++) {
+        assert_int_equal(f.checks[i].done, 1);
+        assert_int_equal(f.checks[i].op.result, rows[i].want);
+    }
+    assert_ptr_equal(f.checks[7].op.credential, &f.rows[0]);
+    fixture_fini(&f);
+}
+
+/* Whether it was changed in between decides, not only who asked and what. */
+static void
+a_changed_password_is_another_question(void **state)
+{
+    (void)state;
+    struct fixture f;
+    fixture_init(&f);
+    start(&f, 0, SLICE("a"), SLICE("x"));
+    f.rows[0].password_hash = f.hash_b;
+    start(&f, 1, SLICE("a"), SLICE("x"));
+    assert_int_equal(work_pending(), 2);
+    loop_run(f.loop);
+    assert_int_equal(f.checks[0].op.result, CREDENTIAL_WRONG);
+    assert_int_equal(f.checks[1].op.result, CREDENTIAL_OK);
+    fixture_fini(&f);
+}
+
+/* Neither the one that hashes nor one that waits keeps the others from an answer. */
+static void
+cancelled_among_waiters(void **state)
+{
+    (void)state;
+    struct fixture f;
+    fixture_init(&f);
+    for (unsigned i = 0; i < 4; i++)
+        start(&f, i, SLICE("a"), SLICE("right"));
+    credential_check_cancel(&f.checks[0].op);
+    credential_check_cancel(&f.checks[2].op);
+    loop_run(f.loop);
+    for (unsigned i = 0; i < 4; i++) {
+        assert_int_equal(f.checks[i].done, 1);
+        assert_int_equal(f.checks[i].op.result, i % 2 == 0 ? CREDENTIAL_BUSY : CREDENTIAL_OK);
+    }
+
+    /* all are cancelled, and the owner of all goes while the hash runs */
+    for (unsigned i = 0; i < 3; i++)
+        start(&f, i, SLICE("a"), SLICE("wrong"));
+    for (unsigned i = 0; i < 3; i++)
+        credential_check_cancel(&f.checks[i].op);
+    fixture_fini(&f);
+    for (unsigned i = 0; i < 3; i++)
+        assert_int_equal(f.checks[i].done, 1);
 }
 
 static void
@@ -331,7 +459,7 @@ two_secrets_are_live(void **state)
     fixture_fini(&f);
 }
 
-/* An API key is a password under any name but another credential's. */
+/* An API key is a password under any name but another credential's of its tenant. */
 static void
 a_key_is_a_password(void **state)
 {
@@ -345,13 +473,15 @@ a_key_is_a_password(void **state)
     for (unsigned i = 0; i < 32; i++)
         snprintf(hex + 2 * i, 3, "%02x", digest[i]);
     f.rows[2].key_sha256 = hex;
+    f.rows[1].tenant = "other";
     static const struct {
         struct slice user;
         enum credential_result want;
     } rows[] = {{SLICE("keyonly"), CREDENTIAL_OK},
                 {SLICE("apikey"), CREDENTIAL_OK},
                 {SLICE("someone@example.org"), CREDENTIAL_OK},
-                {SLICE("a"), CREDENTIAL_WRONG}};
+                {SLICE("a"), CREDENTIAL_WRONG},
+                {SLICE("b"), CREDENTIAL_OK}};
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
         assert_int_equal(check(&f, rows[i].user, slice_str(KEY)), rows[i].want);
         if (rows[i].want == CREDENTIAL_OK)
@@ -401,6 +531,34 @@ network_and_expiry_count(void **state)
     fixture_fini(&f);
 }
 
+/* And takes as long: neither memory nor a key answers sooner, or the time would say that
+ * it is right (AUT-02). */
+static void
+what_may_not_be_used_costs_a_hash(void **state)
+{
+    static const char KEY[] = "a key of thirty-two random bytes";
+    static const char *nets[] = {"192.0.2.0/24"};
+    char hex[API_KEY_DIGEST_HEX + 1] = "";
+    struct fixture f;
+    (void)state;
+    fixture_init(&f);
+    api_key_digest(slice_str(KEY), hex);
+    f.rows[0].other_key_sha256 = hex;
+    f.rows[0].other_password_hash = f.hash_b;
+    assert_int_equal(check(&f, SLICE("a"), SLICE("right")), CREDENTIAL_OK);
+    assert_int_equal(check(&f, SLICE("a"), slice_str(KEY)), CREDENTIAL_OK);
+    f.rows[0].networks = nets; /* and nobody knows from where these come */
+    f.rows[0].network_count = 1;
+    for (unsigned i = 0; i < 2; i++) {
+        assert_int_equal(hashes_of(&f, SLICE("a"), "right"), 2);
+        assert_int_equal(hashes_of(&f, SLICE("a"), KEY), 2);
+        assert_int_equal(hashes_of(&f, SLICE("a"), "wrong"), 2);
+    }
+    f.rows[0].network_count = 0;
+    assert_int_equal(check(&f, SLICE("a"), SLICE("right")), CREDENTIAL_OK);
+    fixture_fini(&f);
+}
+
 /* A reload takes the credential away while its hash is computed. */
 static void
 removed_during_the_check(void **state)
@@ -421,12 +579,23 @@ int
 main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(right_and_wrong),          cmocka_unit_test(long_passwords_are_wrong),
-        cmocka_unit_test(success_is_remembered),    cmocka_unit_test(unknown_users_cost_a_hash),
-        cmocka_unit_test(hashes_are_bounded),       cmocka_unit_test(cancelled_checks_end_once),
-        cmocka_unit_test(keys_are_found_by_digest), cmocka_unit_test(two_secrets_are_live),
-        cmocka_unit_test(a_key_is_a_password),      cmocka_unit_test(network_and_expiry_count),
-        cmocka_unit_test(renewed_or_gone),          cmocka_unit_test(removed_during_the_check),
+        cmocka_unit_test(right_and_wrong),
+        cmocka_unit_test(long_passwords_are_wrong),
+        cmocka_unit_test(success_is_remembered),
+        cmocka_unit_test(unknown_users_cost_a_hash),
+        cmocka_unit_test(unknown_users_have_a_stand_in),
+        cmocka_unit_test(hashes_are_bounded),
+        cmocka_unit_test(cancelled_checks_end_once),
+        cmocka_unit_test(keys_are_found_by_digest),
+        cmocka_unit_test(two_secrets_are_live),
+        cmocka_unit_test(a_key_is_a_password),
+        cmocka_unit_test(what_may_not_be_used_costs_a_hash),
+        cmocka_unit_test(network_and_expiry_count),
+        cmocka_unit_test(renewed_or_gone),
+        cmocka_unit_test(removed_during_the_check),
+        cmocka_unit_test(one_question_is_hashed_once),
+        cmocka_unit_test(a_changed_password_is_another_question),
+        cmocka_unit_test(cancelled_among_waiters),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

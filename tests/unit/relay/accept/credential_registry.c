@@ -84,7 +84,9 @@ records_come_change_and_go(void **state)
     fake.loop = loop_new();
     struct credentials *cs = credentials_new(fake.loop, &config);
     credentials_use_queue(cs, NULL);
+    assert_false(credentials_are_known(cs));
     refresh(cs);
+    assert_true(credentials_are_known(cs));
     assert_non_null(credential_at(cs, 0));
     assert_null(credential_at(cs, 1));
 
@@ -117,6 +119,7 @@ records_come_change_and_go(void **state)
     fake.away = true;
     refresh(cs);
     assert_ptr_equal(credential_by_user(cs, SLICE("shop")), held);
+    assert_true(credentials_are_known(cs));
     fake.away = false;
     fake.count = 0;
     fake.generation = 8;
@@ -240,12 +243,56 @@ waiting_ends_with_a_later_question(void **state)
     loop_free(fake.loop);
 }
 
+struct login {
+    struct credential_check_op op;
+    enum credential_result result;
+};
+
+static void
+on_checked(struct credential_check_op *op)
+{
+    container_of(op, struct login, op)->result = op->result;
+    loop_stop(fake.loop);
+}
+
+/* Before the registry was read nobody is refused for good, and the file's, which may
+ * be frozen, does not get in; and it is asked for again and again. */
+static void
+nobody_is_judged_before_they_are_known(void **state)
+{
+    struct config config = {.credentials = &IN_FILE, .credential_count = 1, .development = true};
+    struct login l = {.op.done = on_checked, .result = CREDENTIAL_OK};
+    (void)state;
+    log_init("test", 0, LOG_ERROR + 1);
+    memset(&fake, 0, sizeof fake);
+    fake.loop = loop_new();
+    fake.away = true;
+    struct credentials *cs = credentials_new(fake.loop, &config);
+    credentials_use_queue(cs, NULL);
+    credential_check_start(&l.op, cs, SLICE("file"), SLICE("password"));
+    while (l.result == CREDENTIAL_OK || fake.asked < 3)
+        loop_run(fake.loop);
+    assert_int_equal(l.result, CREDENTIAL_BUSY);
+    assert_false(credentials_are_known(cs));
+    fake.away = false;
+    while (!credentials_are_known(cs))
+        loop_run(fake.loop);
+    credential_check_start(&l.op, cs, SLICE("file"), SLICE("password"));
+    while (l.result == CREDENTIAL_BUSY)
+        loop_run(fake.loop);
+    assert_int_equal(l.result, CREDENTIAL_WRONG);
+    credentials_free(cs);
+    loop_run(fake.loop);
+    loop_free(fake.loop);
+}
+
 int
 main(void)
 {
     const struct CMUnitTest tests[] = {cmocka_unit_test(records_come_change_and_go),
                                        cmocka_unit_test(a_mark_freezes_one_of_the_file),
                                        cmocka_unit_test(the_name_of_a_mark_is_no_users),
-                                       cmocka_unit_test(waiting_ends_with_a_later_question)};
+                                       cmocka_unit_test(waiting_ends_with_a_later_question),
+                                       cmocka_unit_test(nobody_is_judged_before_they_are_known)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

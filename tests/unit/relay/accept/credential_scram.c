@@ -176,6 +176,7 @@ false_salts(void **state)
     char a[200], nobody[200], again[200], plain[200];
     (void)state;
     fixture_init(&f);
+    f.config.credential_count = 3;
     told(&f, "a", a);
     told(&f, "nobody", nobody);
     told(&f, "nobody", again);
@@ -185,15 +186,43 @@ false_salts(void **state)
     assert_string_equal(strstr(nobody, ",i="), ",i=4096");
     told(&f, "plain", plain);
     assert_string_not_equal(nobody, plain);
-    credential_scram_use_dataset(f.cs, SLICE("0198-uuid"));
+    credential_use_dataset(f.cs, SLICE("0198-uuid"));
     told(&f, "nobody", nobody);
     assert_string_not_equal(nobody, again);
     struct credentials *other = f.cs;
     f.cs = credentials_new(f.loop, &f.config);
-    credential_scram_use_dataset(f.cs, SLICE("0198-uuid"));
+    credential_use_dataset(f.cs, SLICE("0198-uuid"));
     told(&f, "nobody", again);
     assert_string_equal(nobody, again);
     credentials_free(other);
+    fixture_fini(&f);
+}
+
+/* Where keys have several counts, names that nobody has are told all of them, always the same
+ * one for a name. */
+static void
+false_counts(void **state)
+{
+    struct fixture f;
+    char user[32], first[200], again[200], few[] = ",i=4096";
+    struct scram_key key = {.iterations = SCRAM_ITERATIONS_MIN + 1, .salt_bytes = SCRAM_SALT_MAX};
+    unsigned counts[2] = {0, 0};
+    (void)state;
+    fixture_init(&f);
+    assert_true(scram_key_make(SLICE("two"), &key, &key));
+    scram_key_format(&key, f.two);
+    f.rows[1].other_scram = NULL;
+    f.rows[2].scram = f.two;
+    f.config.credential_count = 3;
+    for (unsigned i = 0; i < 64; i++) {
+        snprintf(user, sizeof user, "nobody%u", i);
+        told(&f, user, first);
+        told(&f, user, again);
+        assert_string_equal(first, again);
+        counts[strcmp(strstr(first, ",i="), few) == 0]++;
+    }
+    assert_in_range(counts[0], 10, 54);
+    assert_int_equal(counts[0] + counts[1], 64);
     fixture_fini(&f);
 }
 
@@ -239,6 +268,7 @@ main(void)
         cmocka_unit_test(right_and_wrong),
         cmocka_unit_test(a_retired_password_ends_the_session),
         cmocka_unit_test(false_salts),
+        cmocka_unit_test(false_counts),
         cmocka_unit_test(offered_when_somebody_has_keys),
         cmocka_unit_test(cancelled_checks_are_told),
     };

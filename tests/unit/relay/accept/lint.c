@@ -102,6 +102,8 @@ static const struct {
      "executable-attachment", LINT_WARNING, false},
     {USUAL "Content-Type: application/octet-stream; name*=utf-8''a.js\r\n" TEXT,
      "executable-attachment", LINT_WARNING, false},
+    {USUAL "X-PM-TrackOpens: true\r\n" TEXT, "control-ignored", LINT_INFO, false},
+    {USUAL "X-Stagepost-Tga: a\r\n" TEXT, "refused", LINT_ERROR, false},
     {USUAL "\r\na\nb\r\n", "bare-line-end", LINT_ERROR, false},
     {USUAL "\r\na\rb\r\n", "bare-line-end", LINT_ERROR, false},
     {USUAL "\r\nno end", "bare-line-end", LINT_ERROR, false},

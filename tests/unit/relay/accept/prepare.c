@@ -88,7 +88,7 @@ golden_head_and_borrowed_body(void **state)
     assert_int_equal(f.out.sender_count, 1);
     assert_slice(f.out.subject, "=?utf-8?q?x?= folded");
     assert_slice(f.out.message_id, "01890a5d-ac96-774b-bcce-b302099a8057@example.com");
-    assert_int_equal(f.out.idempotency_key.n, 0);
+    assert_int_equal(f.out.controls.idempotency_key.n, 0);
     assert_false(f.out.eight_bit);
     fixture_fini(&f);
 }
@@ -150,20 +150,35 @@ control_fields_are_taken_out(void **state)
     for (size_t i = 0; i < 2; i++) {
         char text[300];
         int n = snprintf(text, sizeof text,
-                         "X-Stagepost-Anything: 1\r\nFrom: a@b.example\r\n%s: key one \r\n"
+                         "X-PM-Anything: 1\r\nFrom: a@b.example\r\n%s: key one \r\n"
                          "Return-Path: <z@z>\r\nResent-Bcc: q@q.example\r\nX-Other: 2\r\n"
                          "x-stagepost-tag: 3\r\n\r\n",
                          names[i]);
         struct fixture f;
         fixture_init(&f, slice_from(text, (size_t)n));
         assert_int_equal(run(&f), PARSE_OK);
-        assert_slice(f.out.idempotency_key, "key one");
+        assert_slice(f.out.controls.idempotency_key, "key one");
         struct slice head = blob_slice(f.out.content.head);
         assert_true(slice_ends_nocase(head, SLICE("From: a@b.example\r\nX-Other: 2\r\n\r\n")));
         assert_true(slice_find_slice(head, SLICE("X-Stagepost")) == head.n);
         assert_true(slice_find_slice(head, SLICE("stagepost-tag")) == head.n);
+        assert_true(slice_find_slice(head, SLICE("X-PM")) == head.n);
         fixture_fini(&f);
     }
+}
+
+/* A Date of ours is the one that the sender wishes. */
+static void
+scheduled_mail_is_dated_then(void **state)
+{
+    (void)state;
+    struct fixture f;
+    fixture_init(&f,
+                 SLICE("From: a@b.example\r\nX-Stagepost-Send-At: 2026-11-24T00:00:00Z\r\n\r\n"));
+    assert_int_equal(run(&f), PARSE_OK);
+    struct slice head = blob_slice(f.out.content.head);
+    assert_true(slice_find_slice(head, SLICE("Date: Tue, 24 Nov 2026 00:00:00 +0000")) < head.n);
+    fixture_fini(&f);
 }
 
 static void
@@ -287,8 +302,8 @@ static const struct refusal_row REFUSALS[] = {
     {"From is a literal", SLICE("From: a@[127.0.0.1]\r\n\r\n"), 550, "5.6.0"},
     {"several From without Sender", SLICE("From: a@b.example, c@b.example\r\n\r\n"), 550, "5.6.0"},
     {"Sender is no address", SLICE("From: a@b.example\r\nSender: x\r\n\r\n"), 550, "5.6.0"},
-    {"Sender is a list", SLICE("From: a@b.example\r\nSender: a@b.example, c@b.example\r\n\r\n"), 550,
-     "5.6.0"},
+    {"Sender is a list", SLICE("From: a@b.example\r\nSender: a@b.example, c@b.example\r\n\r\n"),
+     550, "5.6.0"},
     {"several From, Sender is an empty group",
      SLICE("From: a@b.example, c@b.example\r\nSender: g:;\r\n\r\n"), 550, "5.6.0"},
     {"Resent-Sender is a list",
@@ -447,6 +462,7 @@ main(void)
         cmocka_unit_test(empty_fields_are_written_anew),
         cmocka_unit_test(empty_message_id_is_replaced),
         cmocka_unit_test(control_fields_are_taken_out),
+        cmocka_unit_test(scheduled_mail_is_dated_then),
         cmocka_unit_test(all_senders_are_named),
         cmocka_unit_test(eight_bit_is_flagged),
         cmocka_unit_test(from_has_one_domain),

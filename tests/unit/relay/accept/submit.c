@@ -13,6 +13,7 @@
 #include "dkim/signer_client.h"
 #include "queue/allowance.h"
 #include "queue/queue.h"
+#include "relay/accept/credential.h"
 #include "relay/accept/policy/preflight.h"
 #include "relay/sys/base/bug.h"
 #include "relay/sys/base/clock.h"
@@ -294,6 +295,17 @@ sign_cancel(struct sign_op *op)
     fake.sign_cancels++;
     fake.sign_status = SIGN_AWAY;
     deferred_schedule(&fake.sign_soon);
+}
+
+/* Credentials, of which one was frozen after its message had begun. */
+static unsigned asked_before_frozen;
+
+bool
+credential_is_frozen(const struct credentials *cs, struct slice user)
+{
+    assert_non_null(cs);
+    assert_true(slice_eq(user, SLICE("dev")));
+    return asked_before_frozen == 0 || --asked_before_frozen == 0;
 }
 
 /* A preflight that says what the test wants. */
@@ -850,7 +862,8 @@ keys_name_the_partition_and_the_request(void **state)
     fixture_fini(&f);
 }
 
-/* Over HTTP the request's own key and digest count, and the field does not. */
+/* Over HTTP the request's own key and digest count, unless the message has a key of its
+ * own: that one means the same at both doors. */
 static void
 keys_of_http(void **state)
 {
@@ -858,20 +871,61 @@ keys_of_http(void **state)
     struct fixture f;
     fixture_init(&f);
     uint64_t before = metrics_total(METRIC_ACCEPTED_HTTP);
-    fill(&f, 0, WITH_KEY("field", "x"));
-    f.s[0].op.source = SUBMIT_HTTP;
-    assert_int_equal(run(&f, 0), SUBMIT_ACCEPTED);
-    assert_string_equal(fake.key, "");
-    assert_null(strstr(fake.content, "field"));
-    fill(&f, 0, WITH_KEY("field", "x"));
-    f.s[0].op.source = SUBMIT_HTTP;
-    f.s[0].op.idempotency_key = SLICE("request");
-    f.s[0].op.has_digest = true;
-    memset(f.s[0].op.digest, 7, sizeof f.s[0].op.digest);
-    assert_int_equal(run(&f, 0), SUBMIT_ACCEPTED);
-    assert_string_equal(fake.key, "request");
-    assert_memory_equal(fake.digest, f.s[0].op.digest, sizeof fake.digest);
+    uint8_t by_smtp[32];
+    assert_int_equal(submit(&f, WITH_KEY("field", "x")), SUBMIT_ACCEPTED);
+    memcpy(by_smtp, fake.digest, sizeof by_smtp);
+    for (int its_own = 0; its_own < 2; its_own++) {
+        fill(&f, 0, its_own ? WITH_KEY("field", "x") : MESSAGE);
+        f.s[0].op.source = SUBMIT_HTTP;
+        f.s[0].op.idempotency_key = SLICE("request");
+        f.s[0].op.has_digest = true;
+        memset(f.s[0].op.digest, 7, sizeof f.s[0].op.digest);
+        assert_int_equal(run(&f, 0), SUBMIT_ACCEPTED);
+        assert_string_equal(fake.key, its_own ? "field" : "request");
+        assert_memory_equal(fake.digest, its_own ? by_smtp : f.s[0].op.digest, sizeof fake.digest);
+        assert_null(strstr(fake.content, "field"));
+    }
     assert_int_equal(metrics_total(METRIC_ACCEPTED_HTTP), before + 2);
+    fixture_fini(&f);
+}
+
+/* What a message says about itself goes before what came with it, and does not leave. */
+static void
+control_fields_are_applied(void **state)
+{
+    (void)state;
+    struct fixture f;
+    char text[500], at[25];
+    fixture_init(&f);
+    int64_t send_at = clock_sched_unix_ms() / 1000 * 1000 + 3600000;
+    clock_format_rfc3339(send_at, at);
+    snprintf(text, sizeof text,
+             "From: a@example.org\r\nX-Stagepost-Tag: t\r\nX-PM-Metadata-k: v\r\n"
+             "X-Stagepost-Send-At: %s\r\nX-Stagepost-TTL: 2\r\nX-PM-TrackOpens: no\r\n\r\nx\r\n",
+             at);
+    fill(&f, 0, text);
+    f.s[0].op.envelope.tags = SLICE("[\"other\"]");
+    assert_int_equal(run(&f, 0), SUBMIT_ACCEPTED);
+    assert_true(slice_eq(fake.envelope.tags, SLICE("[\"t\"]")));
+    assert_true(slice_eq(fake.envelope.metadata, SLICE("{\"k\":\"v\"}")));
+    assert_int_equal(fake.envelope.send_at_unix_ms, send_at);
+    assert_int_equal(f.s[0].op.envelope.send_at_unix_ms, send_at); /* the answer says it */
+    assert_int_equal(fake.deliveries[0].due_unix_ms, send_at);
+    assert_int_equal(fake.deliveries[0].expires_unix_ms, send_at + 2000);
+    assert_null(strstr(fake.content, "X-"));
+
+    fill(&f, 0, MESSAGE);
+    f.s[0].op.envelope.tags = SLICE("[\"other\"]");
+    assert_int_equal(run(&f, 0), SUBMIT_ACCEPTED);
+    assert_true(slice_eq(fake.envelope.tags, SLICE("[\"other\"]")));
+
+    unsigned commits = fake.commits;
+    assert_int_equal(submit(&f, "From: a@example.org\r\nX-Stagepost-Class: transactional\r\n\r\n"),
+                     SUBMIT_CONTENT); /* the credential is for bulk mail */
+    assert_int_equal(submit(&f, "From: a@example.org\r\nX-Stagepost-Tga: x\r\n\r\n"),
+                     SUBMIT_CONTENT);
+    assert_string_equal(f.s[0].op.text, "X-Stagepost-Tga: there is no such control field");
+    assert_int_equal(fake.commits, commits);
     fixture_fini(&f);
 }
 
@@ -979,6 +1033,23 @@ cancelled_in_each_step(void **state)
     assert_int_equal(f.s[0].op.result, SUBMIT_UNKNOWN);
     assert_int_equal(fake.commit_cancels, 1);
     fixture_fini(&f);
+}
+
+/* Frozen before the message came, and while its answers were waited for. */
+static void
+nothing_of_a_frozen_credential_is_committed(void **state)
+{
+    (void)state;
+    struct fixture f;
+    for (unsigned asked = 0; asked < 3; asked += 2) {
+        fixture_init(&f);
+        submit_door_set_credentials(f.door, (struct credentials *)&f);
+        asked_before_frozen = asked;
+        assert_int_equal(submit(&f, MESSAGE), SUBMIT_FROZEN);
+        assert_int_equal(fake.signs, asked == 0 ? 0 : 1);
+        assert_int_equal(fake.commits, 0);
+        fixture_fini(&f);
+    }
 }
 
 static const struct config_domain ENFORCED[] = {{"example.org", CONFIG_POLICY_ENFORCE}},
@@ -1090,8 +1161,10 @@ main(void)
         cmocka_unit_test(eightbit_and_smtputf8_follow_the_message),
         cmocka_unit_test(keys_name_the_partition_and_the_request),
         cmocka_unit_test(keys_of_http),
+        cmocka_unit_test(control_fields_are_applied),
         cmocka_unit_test(keys_in_flight),
         cmocka_unit_test(cancelled_in_each_step),
+        cmocka_unit_test(nothing_of_a_frozen_credential_is_committed),
         cmocka_unit_test(what_is_enforced_is_refused),
         cmocka_unit_test(what_is_not_certain_is_accepted),
         cmocka_unit_test(a_warning_is_no_refusal),

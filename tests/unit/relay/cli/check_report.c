@@ -40,6 +40,8 @@ set_up(void **state)
     buf_init(&r->out, CHECK_REPORT_MAX);
     r->f = (struct domain_facts){.domain = DOMAIN, .mx_count = 1, .spf_count = 1, .ip_count = 1};
     snprintf(r->f.mx[0], sizeof r->f.mx[0], "mx." DOMAIN);
+    r->f.mx_found[0] = NAMES_YES;
+    r->f.trial.result = SPF_FAIL;
     snprintf(r->f.spf, sizeof r->f.spf, "v=spf1 ip4:" IP " -all");
     snprintf(r->f.ips[0].text, sizeof r->f.ips[0].text, IP);
     r->f.ips[0].verdict.result = SPF_PASS;
@@ -111,6 +113,7 @@ test_no_spf(void **state)
     r->f.ips[0].verdict.result = SPF_NONE;
     EXPECT(r, FINDING_MEND, "there is no SPF record", DOMAIN ". TXT \"v=spf1 ip4:" IP " -all\"\n");
     r->f.ip_count = 0;
+    r->f.trial.result = SPF_NONE;
     EXPECT(r, FINDING_MEND, "say --from-ip");
     lacks(r, "To publish");
 }
@@ -123,14 +126,34 @@ test_spf_that_is_an_error(void **state)
     EXPECT(r, FINDING_MEND, "permerror from " IP ": d: \"x\"");
     lacks(r, "To publish");
     r->f.spf_count = 2;
-    EXPECT(r, FINDING_MEND, "2 SPF records");
+    snprintf(r->f.spf_more[0], sizeof r->f.spf_more[0], "v=spf1 +all");
+    EXPECT(r, FINDING_MEND, "2 SPF records", "published: v=spf1 +all");
     r->f.ip_count = 0;
+    r->f.trial = r->f.ips[0].verdict;
     EXPECT(r, FINDING_MEND, "cannot be evaluated");
     r->f.spf_count = 1;
-    r->f.ips[0].verdict = (struct spf_verdict){.result = SPF_PASS};
+    r->f.trial = (struct spf_verdict){.result = SPF_PASS};
     EXPECT(r, FINDING_MEND, "lets any address pass");
-    r->f.ips[0].verdict = (struct spf_verdict){.result = SPF_FAIL, .unsure = false};
+    r->f.trial = (struct spf_verdict){.result = SPF_FAIL};
     EXPECT(r, FINDING_NOTE, "the record is valid");
+}
+
+/* What the addresses asked about do not show. */
+static void
+test_spf_of_all_others(void **state)
+{
+    struct rig *r = *state;
+    r->f.trial = (struct spf_verdict){.result = SPF_PASS};
+    EXPECT(r, FINDING_MEND, "pass from " IP, "lets any address pass: end it with -all");
+    r->f.trial = (struct spf_verdict){.result = SPF_PERMERROR, .text = "more than 10"};
+    EXPECT(r, FINDING_MEND, "an error for all that it does not name: more than 10");
+    r->f.ips[0].verdict = r->f.trial;
+    EXPECT(r, FINDING_MEND, "permerror from " IP);
+    lacks(r, "all that it does not name");
+    r->f.ips[0].verdict = (struct spf_verdict){.result = SPF_PASS, .by_local_part = true};
+    EXPECT(r, FINDING_MEND, "asked about postmaster: the record has %{l} or %{s}");
+    snprintf(r->f.spf_like, sizeof r->f.spf_like, "v=spf1;ip4:" IP);
+    EXPECT(r, FINDING_MEND, "v=spf1;ip4:" IP ": is no SPF record");
 }
 
 static void
@@ -157,11 +180,22 @@ test_dmarc(void **state)
     EXPECT(r, FINDING_MEND, "no record applies",
            "  _dmarc." DOMAIN ". TXT \"v=DMARC1; p=none; rua=mailto:dmarc-reports@" DOMAIN "\"\n");
     feed_dmarc(r, DNS_OK, "v=DMARC1; p=rejct");
-    EXPECT(r, FINDING_MEND, "is not valid", "  _dmarc." DOMAIN ". TXT");
+    EXPECT(r, FINDING_MEND, "no valid p=", "it does nothing", "  _dmarc." DOMAIN ". TXT");
+    feed_dmarc(r, DNS_OK, "v=DMARC1; p=none; p=none");
+    r->f.dmarc_count = 1;
+    r->f.dmarc[0].fault = "because";
+    EXPECT(r, FINDING_MEND, "is not valid", "which is not valid: because", "no record applies",
+           "  _dmarc." DOMAIN ". TXT");
+    r->f.dmarc_count = 0;
+    r->f.dmarc_like = true;
+    EXPECT(r, FINDING_MEND, "move it to _dmarc." DOMAIN);
+    r->f.dmarc_like = false;
     feed_dmarc(r, DNS_OK, "v=DMARC1; p=rejct; rua=mailto:a@b.c");
     EXPECT(r, FINDING_MEND, "unknown value", "policy none");
-    feed_dmarc(r, DNS_OK, "v=DMARC1; t=y; x=y; adkim=s");
-    EXPECT(r, FINDING_NOTE, "no p=", "t=y", "no rua=", "1 tags", "is aligned (strict)");
+    feed_dmarc(r, DNS_OK, "v=DMARC1; p=none; t=y; x=y; adkim=s");
+    EXPECT(r, FINDING_NOTE, "t=y", "no rua=", "not valid: 1 of its tags", "is aligned (strict)");
+    feed_dmarc(r, DNS_OK, "v=DMARC1; rua=mailto:a@b.c");
+    EXPECT(r, FINDING_NOTE, "no p=: it counts as p=none", "policy none");
     feed_dmarc(r, DNS_TEMP, "");
     EXPECT(r, FINDING_TROUBLE, "no answer for a _dmarc record");
     lacks(r, "To publish");
@@ -171,6 +205,10 @@ static void
 test_mx(void **state)
 {
     struct rig *r = *state;
+    r->f.mx_found[0] = NAMES_NO;
+    EXPECT(r, FINDING_MEND, "mx." DOMAIN " has no address");
+    r->f.mx_found[0] = NAMES_UNKNOWN;
+    EXPECT(r, FINDING_TROUBLE, "no answer for the addresses of mx." DOMAIN);
     r->f.null_mx = true;
     EXPECT(r, FINDING_MEND, "null MX");
     r->f.null_mx = false;
@@ -253,9 +291,14 @@ test_gateway(void **state)
     EXPECT(r, FINDING_MEND, "no key for " DOMAIN, IP " is out." DOMAIN ", and back",
            "PTR record has another name");
     r->f.key_count = 1;
-    r->f.keys[0] = (struct key_fact){"s1", "v=DKIM1; p=x", PUBLISHED_OURS};
+    r->f.hostname = "mail." DOMAIN;
+    r->f.keys[0] =
+        (struct key_fact){.selector = "s1", .record = "v=DKIM1; p=x", .state = PUBLISHED_OURS};
     EXPECT(r, FINDING_NOTE, "s1._domainkey." DOMAIN " is the key that we sign with");
     lacks(r, "To publish");
+    r->f.keys[0].testing = true;
+    EXPECT(r, FINDING_NOTE, "has t=y");
+    r->f.keys[0].fault = "a fault";
     for (enum published p = PUBLISHED_MISSING; p < PUBLISHED_UNKNOWN; p++) {
         r->f.keys[0].state = p;
         EXPECT(r, FINDING_MEND, "  s1._domainkey." DOMAIN ". TXT \"v=DKIM1; p=x\"\n");
@@ -274,6 +317,15 @@ test_gateway(void **state)
     EXPECT(r, FINDING_MEND, IP " has no PTR record");
     n.ptr = n.confirmed = NAMES_UNKNOWN;
     EXPECT(r, FINDING_TROUBLE, "no answer about the name of " IP);
+    n.ptr = n.confirmed = NAMES_YES;
+    r->f.helo_asked = true;
+    EXPECT(r, FINDING_NOTE, "by the SPF record of mail." DOMAIN, "TXT \"v=spf1 a -all\"");
+    r->f.helo_spf[0].result = SPF_PASS;
+    EXPECT(r, FINDING_NOTE, "SPF of mail." DOMAIN " passes from " IP);
+    r->f.helo_spf[0].result = SPF_TEMPERROR;
+    EXPECT(r, FINDING_TROUBLE, "SPF of mail." DOMAIN " from " IP);
+    r->f.helo_spf[0].result = SPF_FAIL;
+    EXPECT(r, FINDING_MEND, "SPF of mail." DOMAIN " says fail from " IP);
     r->f.ip_count = 0;
     EXPECT(r, FINDING_MEND, "no egress addresses");
 }
@@ -283,6 +335,9 @@ test_transport(void **state)
 {
     struct rig *r = *state;
     EXPECT(r, FINDING_NOTE, "MTA-STS  not published", "TLS-RPT  not published");
+    r->f.mta_sts_count = 2;
+    EXPECT(r, FINDING_NOTE, "2 records are published: senders ignore them all");
+    r->f.mta_sts_count = 1;
     snprintf(r->f.mta_sts, sizeof r->f.mta_sts, "v=STSv1; id=1");
     r->f.tls_rpt_status = DNS_TEMP;
     EXPECT(r, FINDING_TROUBLE, "published: v=STSv1; id=1", "TLS-RPT  DNS gave no answer");
@@ -298,6 +353,7 @@ main(void)
         TEST(test_no_spf),
         TEST(test_dmarc),
         TEST(test_spf_that_is_an_error),
+        TEST(test_spf_of_all_others),
         TEST(test_mx),
         TEST(test_dns_trouble),
         TEST(test_long_records_are_split),

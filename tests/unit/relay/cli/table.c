@@ -42,6 +42,20 @@ aligns_columns(void **state)
                        "x     1234\n");
 }
 
+static void
+goes_on_without_heads(void **state)
+{
+    (void)state;
+    struct table t;
+    table_init(&t, "lr", NULL);
+    assert_int_equal(table_rows(&t), 0);
+    assert_false(table_is_full(&t));
+    table_add(&t, SLICE("a"));
+    table_add(&t, SLICE("1"));
+    assert_int_equal(table_rows(&t), 1);
+    assert_written(&t, "a  1\n");
+}
+
 /* A remote server's text must not move the cursor or hide what stands there. */
 static void
 shows_no_control_characters(void **state)
@@ -67,6 +81,7 @@ is_bounded(void **state)
     for (unsigned i = 0; i < CLI_TABLE_CELLS_MAX + 5; i++)
         table_add(&t, slice_from(longer, sizeof longer));
     assert_int_equal(t.cells, CLI_TABLE_CELLS_MAX / 3 * 3);
+    assert_true(table_is_full(&t));
     buf_init(&out, 3 * CLI_TABLE_CELLS_MAX * CLI_CELL_MAX);
     table_write(&t, &out);
     assert_false(out.overflowed);
@@ -79,6 +94,7 @@ main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(aligns_columns),
+        cmocka_unit_test(goes_on_without_heads),
         cmocka_unit_test(shows_no_control_characters),
         cmocka_unit_test(is_bounded),
     };

@@ -11,6 +11,7 @@
 static enum sign_status sign_answer;
 static unsigned signs, signs_away;
 static char sign_domain[256];
+static char *reloaded; /* a string of the configuration that a reload takes away */
 static struct loop *sign_loop;
 
 static void
@@ -20,6 +21,8 @@ on_sign(struct deferred *d)
     op->status = sign_answer;
     if (signs_away > 0) {
         signs_away--;
+        if (reloaded != NULL)
+            memset(reloaded, '?', strlen(reloaded));
         op->status = SIGN_AWAY;
     }
     if (op->status == SIGN_OK)
@@ -331,6 +334,24 @@ test_signer_trouble(void **state)
     }
 }
 
+/* A reload meanwhile frees what the configuration said before. */
+static void
+test_reload_while_no_signer_is_there(void **state)
+{
+    char domain[] = "bounces.gateway.test";
+    struct bench b;
+    (void)state;
+    bench_init(&b);
+    b.config.ndr_from_domain = reloaded = domain;
+    sign_answer = SIGN_OK;
+    signs_away = 1;
+    const struct fake_report *r = bounce(&b, 1);
+    reloaded = NULL;
+    assert_string_equal(sign_domain, "bounces.gateway.test");
+    assert_true(r->head.n > 0);
+    bench_fini(&b);
+}
+
 int
 main(void)
 {
@@ -343,6 +364,7 @@ main(void)
         cmocka_unit_test(test_delay_is_over),
         cmocka_unit_test(test_no_report),
         cmocka_unit_test(test_signer_trouble),
+        cmocka_unit_test(test_reload_while_no_signer_is_there),
     };
     setenv("STAGEPOST_TIME_SCALE", "100", 1);
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -914,6 +914,114 @@ test_drain_in_a_transaction(void **state)
     bench_fini(&b);
 }
 
+/* ---- large messages ---------------------------------------------------------------- */
+
+struct times {
+    struct bench *b;
+    const char *line;
+    unsigned n;
+};
+
+/* A line was heard so often, on all connections together. */
+static bool
+heard_times(void *arg)
+{
+    const struct times *t = arg;
+    struct slice all = buf_slice(&t->b->mx[0].heard);
+    unsigned n = 0;
+    while (all.n > 0)
+        n += slice_starts(slice_cut_at(&all, '\n'), slice_str(t->line));
+    return n >= t->n;
+}
+
+static void
+wait_heard(struct bench *b, const char *line, unsigned n)
+{
+    struct times t = {b, line, n};
+    run_until(b->loop, heard_times, &t);
+}
+
+static void
+give_large(struct bench *b)
+{
+    give(b, JOB(.not_in_memory = true, .size_bytes = DELIVER_BYTES_IN_MEMORY_MAX));
+}
+
+/* Only so much of them is in memory at a time; small ones do not mind. */
+static void
+test_large_messages_have_turns(void **state)
+{
+    struct bench b;
+    (void)state;
+    bench_init(&b, 1);
+    b.config.site_connections_max = 3;
+    b.queue.intent_waits = true;
+    for (int i = 0; i < 3; i++)
+        script_mx_add(&b.mx[0], good);
+    bench_start(&b);
+    give_large(&b);
+    wait_heard(&b, "DATA", 1);
+    give_large(&b);
+    wait_heard(&b, "EHLO", 2);
+    give(&b, JOB(.not_in_memory = true, .size_bytes = DELIVER_SMALL_BYTES));
+    wait_heard(&b, "DATA", 2);
+    assert_int_equal(b.queue.loads, 2);
+    fake_queue_answer(&b.queue);
+    wait_ends(&b, 3);
+    for (int i = 0; i < 3; i++)
+        assert_end(&b.queue.ends[i], 0, QUEUE_DELIVERED, 250);
+    assert_int_equal(b.queue.loads, 3);
+    bench_fini(&b);
+}
+
+/* A connection that would wait too long takes what else there is. */
+static void
+test_a_connection_is_not_kept_for_memory(void **state)
+{
+    struct bench b;
+    (void)state;
+    bench_init(&b, 1);
+    b.queue.intent_waits = true;
+    for (int i = 0; i < 2; i++)
+        script_mx_add(&b.mx[0], good);
+    bench_start(&b);
+    give_large(&b);
+    wait_heard(&b, "DATA", 1);
+    give_large(&b);
+    give(&b, JOB(0));
+    wait_heard(&b, "DATA", 2);
+    assert_int_equal(b.queue.end_count, 1);
+    assert_true(b.queue.ends[0].released);
+    fake_queue_answer(&b.queue);
+    wait_ends(&b, 3);
+    bench_fini(&b);
+}
+
+/* What waits for memory does not hold a drain up: it goes back as if untried. */
+static void
+test_drain_while_memory_is_short(void **state)
+{
+    struct bench b;
+    (void)state;
+    bench_init(&b, 1);
+    b.queue.intent_waits = true;
+    for (int i = 0; i < 2; i++)
+        script_mx_add(&b.mx[0], good);
+    bench_start(&b);
+    give_large(&b);
+    wait_heard(&b, "DATA", 1);
+    give_large(&b);
+    wait_heard(&b, "EHLO", 2);
+    deliver_drain(b.deliver);
+    wait_ends(&b, 1);
+    assert_true(b.queue.ends[0].released);
+    assert_int_equal(b.queue.loads, 1);
+    fake_queue_answer(&b.queue);
+    wait_ends(&b, 2);
+    assert_end(&b.queue.ends[1], 0, QUEUE_DELIVERED, 250);
+    bench_fini(&b);
+}
+
 int
 main(void)
 {
@@ -944,6 +1052,9 @@ main(void)
         cmocka_unit_test(test_drain_while_routing),
         cmocka_unit_test(test_drain_while_dialing),
         cmocka_unit_test(test_drain_in_a_transaction),
+        cmocka_unit_test(test_large_messages_have_turns),
+        cmocka_unit_test(test_a_connection_is_not_kept_for_memory),
+        cmocka_unit_test(test_drain_while_memory_is_short),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

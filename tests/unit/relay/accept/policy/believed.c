@@ -11,8 +11,9 @@
 #include <cmocka.h>
 
 /* One letter a key or address; SPF: p(ass) f(ail) s(oftfail) n(one) e(rror, permanent)
- * t(emporary) u(nsure neutral). DKIM: o(urs) m(issing) x(other) ?(unknown). DMARC: r(ecord), "r!"
- * with aspf=s, - none, t(emporary). */
+ * t(emporary) u(nsure neutral) l(ocal part matters: fail). DKIM: o(urs) m(issing) x(other)
+ * ?(unknown). DMARC: r(ecord), "r!" with aspf=s, "rv" one that does not apply, - none, t(emporary).
+ */
 static const struct {
     const char *reverse, *spf, *dkim, *dmarc;
     bool null_mx;
@@ -37,6 +38,11 @@ static const struct {
     {"a.test", "e", "o", "r", false, BELIEVED_WEAK, "5.7.23", "is not valid"},
     {"a.test", "p", "o", "-", false, BELIEVED_WEAK, NULL,
      "publish TXT \"v=DMARC1; p=none\" at _dmarc.a.test"},
+    {"a.test", "p", "o", "rv", false, BELIEVED_WEAK, NULL, "no DMARC record with a valid policy"},
+    /* without a record nobody asks for alignment */
+    {"b.a.test", "p", "", "-", false, BELIEVED_WEAK, "5.7.20", "a.test has no DKIM key here"},
+    {"other.test", "p", "m", "-", false, BELIEVED_WEAK, "5.7.20", "is missing"},
+    {"other.test", "s", "m", "-", false, BELIEVED_FAIL, "5.7.26", "is missing"},
     /* nothing vouches */
     {"a.test", "s", "m", "r", false, BELIEVED_FAIL, "5.7.26", "k0._domainkey.a.test is missing"},
     {"a.test", "n", "", "-", false, BELIEVED_FAIL, "5.7.26", "publish TXT \"v=spf1"},
@@ -52,6 +58,8 @@ static const struct {
     /* what DNS did not say condemns nobody */
     {"a.test", "t", "m", "r", false, BELIEVED_UNKNOWN, NULL, "does not answer"},
     {"a.test", "u", "m", "r", false, BELIEVED_UNKNOWN, NULL, ""},
+    {"a.test", "l", "m", "r", false, BELIEVED_UNKNOWN, NULL, ""},
+    {"a.test", "l", "o", "r", false, BELIEVED_PASS, NULL, ""},
     {"a.test", "s", "?m", "r", false, BELIEVED_UNKNOWN, NULL, ""},
     {"a.test", "t", "?", "t", false, BELIEVED_UNKNOWN, NULL, ""},
     {"b.a.test", "p", "m", "t", false, BELIEVED_UNKNOWN, NULL, ""},
@@ -63,7 +71,8 @@ static void
 make_walk(struct dmarc_walk *w, const char *domain, const char *dmarc)
 {
     char record[64] = "_";
-    int n = snprintf(record + 1, sizeof record - 1, "v=DMARC1; p=reject; aspf=%c",
+    int n = snprintf(record + 1, sizeof record - 1, "v=DMARC1; p=%s; aspf=%c",
+                     strchr(dmarc, 'v') != NULL ? "void" : "reject",
                      strchr(dmarc, '!') != NULL ? 's' : 'r');
     record[0] = (char)n;
     struct slice rdata = slice_str(record);
@@ -82,8 +91,9 @@ spf_result_of(char c)
     static const struct {
         char letter;
         enum spf_result result;
-    } LETTERS[] = {{'p', SPF_PASS},      {'f', SPF_FAIL},      {'s', SPF_SOFTFAIL}, {'n', SPF_NONE},
-                   {'e', SPF_PERMERROR}, {'t', SPF_TEMPERROR}, {'u', SPF_NEUTRAL}};
+    } LETTERS[] = {{'p', SPF_PASS},    {'f', SPF_FAIL},      {'s', SPF_SOFTFAIL},
+                   {'n', SPF_NONE},    {'e', SPF_PERMERROR}, {'t', SPF_TEMPERROR},
+                   {'u', SPF_NEUTRAL}, {'l', SPF_FAIL}};
     for (size_t i = 0; i < ARRAY_LEN(LETTERS); i++)
         if (LETTERS[i].letter == c)
             return LETTERS[i].result;
@@ -121,6 +131,7 @@ test_rows(void **state)
             snprintf(f.ips[k].text, sizeof f.ips[k].text, "%s", IPS[k]);
             f.ips[k].spf.result = spf_result_of(ROWS[i].spf[k]);
             f.ips[k].spf.unsure = ROWS[i].spf[k] == 'u';
+            f.ips[k].spf.by_local_part = ROWS[i].spf[k] == 'l';
         }
         for (unsigned k = 0; k < f.key_count; k++) {
             snprintf(f.keys[k].selector, sizeof f.keys[k].selector, "k%u", k);

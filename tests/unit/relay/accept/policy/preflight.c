@@ -20,21 +20,25 @@
 
 enum { OPS_MAX = 40, TEST_LIMIT_MS = 60000, LISTEN = 100, CONTROL = 101 };
 
-/* The server separates records by ';', so each of these holds one tag only; the
- * "keys" are compared as bytes. */
+/* The "keys" are compared as bytes. */
 static const struct fake_dns_row ROWS[] = {
     {"good.test", DNS_TXT, FAKE_DNS_ANSWER, "v=spf1 ip4:192.0.2.1 -all"},
     {"good.test", DNS_MX, FAKE_DNS_ANSWER, "10 host.test."},
     {"k._domainkey.good.test", DNS_TXT, FAKE_DNS_ANSWER, "p=AAAA"},
-    {"_dmarc.good.test", DNS_TXT, FAKE_DNS_ANSWER, "v=DMARC1"},
+    {"_dmarc.good.test", DNS_TXT, FAKE_DNS_ANSWER, "v=DMARC1; p=none"},
     {"wrong.test", DNS_TXT, FAKE_DNS_ANSWER, "v=spf1 -all"},
     {"k._domainkey.wrong.test", DNS_TXT, FAKE_DNS_ANSWER, "p=BBBB"},
+    {"_dmarc.wrong.test", DNS_TXT, FAKE_DNS_ANSWER, "v=DMARC1; p=reject"},
     {"nullmx.test", DNS_MX, FAKE_DNS_ANSWER, "0 ."},
     {"nullmx.test", DNS_TXT, FAKE_DNS_ANSWER, "v=spf1 ip4:192.0.2.1 -all"},
     {"silent.test", DNS_TXT, FAKE_DNS_SILENT, ""},
     {"silent.test", DNS_MX, FAKE_DNS_SILENT, ""},
     {"k._domainkey.silent.test", DNS_TXT, FAKE_DNS_SILENT, ""},
     {"_dmarc.silent.test", DNS_TXT, FAKE_DNS_SILENT, ""},
+    {"quiet.test", DNS_TXT, FAKE_DNS_SILENT, ""},
+    {"quiet.test", DNS_MX, FAKE_DNS_SILENT, ""},
+    {"k._domainkey.quiet.test", DNS_TXT, FAKE_DNS_SILENT, ""},
+    {"_dmarc.quiet.test", DNS_TXT, FAKE_DNS_SILENT, ""},
     {"broken.test", DNS_TXT, FAKE_DNS_RCODE, "2"},
     {"broken.test", DNS_MX, FAKE_DNS_RCODE, "2"},
     {"k._domainkey.broken.test", DNS_TXT, FAKE_DNS_RCODE, "2"},
@@ -260,6 +264,46 @@ test_silent_dns_is_late(void **state)
     assert_int_equal(ask(r, "silent.test", "silent.test")->result, BELIEVED_UNKNOWN);
 }
 
+static bool
+waits_shortly(struct rig *r, const char *domain)
+{
+    struct job *j = start(r, domain, domain);
+    bool shortly = j->op.short_wait;
+    preflight_cancel(&j->op);
+    run_all(r);
+    return shortly;
+}
+
+/* DMA-04: the two seconds are paid by one message, not by each; an answer ends that. */
+static void
+test_silent_dns_is_waited_for_once(void **state)
+{
+    struct rig *r = *state;
+    assert_false(waits_shortly(r, "silent.test"));
+    struct job *first = start(r, "silent.test", "silent.test");
+    run_all(r);
+    assert_true(first->op.late);
+    struct job *same = start(r, "silent.test", "silent.test");
+    assert_null(same->op.entry); /* it does not wait at all */
+    assert_true(waits_shortly(r, "quiet.test"));
+    struct job *other = start(r, "quiet.test", "quiet.test");
+    uint64_t began = clock_mono_ms();
+    run_all(r);
+    assert_true(other->op.short_wait);
+    if (other->op.late)
+        assert_true(clock_mono_ms() - began + 1 >= clock_scaled_ms(PREFLIGHT_WAIT_AGAIN_MS));
+    else
+        assert_int_equal(other->op.verdict.result, BELIEVED_UNKNOWN);
+    for (bool late = true; late;) {
+        struct job *alive = start(r, "good.test", "good.test");
+        run_all(r);
+        late = alive->op.late;
+        r->started = r->done = 0;
+        memset(r->jobs, 0, sizeof r->jobs);
+    }
+    assert_false(waits_shortly(r, "wrong.test")); /* DNS has answered */
+}
+
 static void
 test_too_many_probes_are_late(void **state)
 {
@@ -319,6 +363,7 @@ main(void)
         TEST(test_a_known_pair_asks_nobody),
         TEST(test_what_is_expected_is_asked_early),
         TEST(test_silent_dns_is_late),
+        TEST(test_silent_dns_is_waited_for_once),
         TEST(test_too_many_probes_are_late),
         TEST(test_cancelling),
         TEST(test_entries_are_bounded),

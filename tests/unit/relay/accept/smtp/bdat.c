@@ -207,6 +207,7 @@ static void
 unreadable_counts_end_the_session(void **state)
 {
     (void)state;
+    static char overlong[SMTP_COMMAND_LINE_MAX + 10];
     static const struct {
         const char *command, *reply;
     } rows[] = {
@@ -217,7 +218,14 @@ unreadable_counts_end_the_session(void **state)
         {"BDAT 0x10\r\n", "501 5.5.4 "},
         {"BDAT 18446744073709551616\r\n", "552 5.3.4 "},
         {"BDAT 18446744073709551615 LAST\r\n", "552 5.3.4 "},
+        {"BDAT 5\tLAST\r\n", "500 5.5.2 "}, /* lines that are no commands at all */
+        {"bdat 5\n", "500 5.5.2 "},
+        {"BDAT 5\r\r\n", "500 5.5.2 "},
+        {overlong, "500 5.5.6 "},
     };
+    memset(overlong, '5', sizeof overlong);
+    memcpy(overlong, "BDAT ", 5);
+    memcpy(overlong + sizeof overlong - 3, "\r\n", 3);
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
         const struct step steps[] = {
             LOGGED_IN,

@@ -72,6 +72,45 @@ formats_to_the_last_byte(void **state)
     buf_fini(&b);
 }
 
+/* Whatever is there already: nothing, little, or what has grown before. */
+static void
+formats_what_is_longer_than_its_memory(void **state)
+{
+    (void)state;
+    static const size_t before[] = {0, 1, 100, 255, 256, 300, 1000};
+    char text[700];
+    memset(text, 'y', sizeof text);
+    for (size_t i = 0; i < sizeof before / sizeof *before; i++)
+        for (size_t n = 0; n < sizeof text; n++) {
+            struct buf b;
+            buf_init(&b, before[i] + 600);
+            for (size_t k = 0; k < before[i]; k++)
+                buf_add_char(&b, 'x');
+            buf_consume(&b, before[i] / 2);
+            assert_int_equal(buf_addf(&b, "%.*s", (int)n, text), n <= 600 + before[i] / 2);
+            size_t added = n <= 600 + before[i] / 2 ? n : 0, kept = before[i] - before[i] / 2;
+            assert_int_equal(buf_slice(&b).n, kept + added);
+            assert_true(slice_eq(slice_skip(buf_slice(&b), kept), slice_from(text, added)));
+            assert_int_equal(b.overflowed, added != n);
+            buf_fini(&b);
+        }
+}
+
+static void
+adds_numbers(void **state)
+{
+    (void)state;
+    struct buf b;
+    buf_init(&b, 24);
+    assert_true(buf_add_u64(&b, 0));
+    assert_true(buf_add_u64(&b, UINT64_MAX));
+    assert_true(slice_eq(buf_slice(&b), SLICE("018446744073709551615")));
+    assert_false(buf_add_u64(&b, 1000));
+    assert_true(buf_add_u64(&b, 907));
+    assert_true(slice_eq(buf_slice(&b), SLICE("018446744073709551615907")));
+    buf_fini(&b);
+}
+
 static void
 shrinks_only_when_empty(void **state)
 {
@@ -97,6 +136,8 @@ main(void)
         cmocka_unit_test(never_passes_its_maximum),
         cmocka_unit_test(keeps_bytes_in_order),
         cmocka_unit_test(formats_to_the_last_byte),
+        cmocka_unit_test(formats_what_is_longer_than_its_memory),
+        cmocka_unit_test(adds_numbers),
         cmocka_unit_test(shrinks_only_when_empty),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

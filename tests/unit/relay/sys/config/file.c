@@ -470,7 +470,8 @@ static void
 test_syntax_errors_have_their_line(void **state)
 {
     (void)state;
-    check("# a comment\n\nhostname = ;\n", 1, 0, "f:3: syntax error\n");
+    check("# a comment\n\nhostname = ;\n", 1, 0,
+          "f:3: syntax error: here, or a \";\", quote or bracket is missing before\n");
     check("a = 1;\na = 2;\n", 1, 0, "f:2: duplicate setting name\n");
     check("\n  @include \"/etc/passwd\"\n", 1, 0, "f:2: @include: not supported, write one file\n");
     struct config_file *f = config_file_parse("f", slice_from("a = 1;\0b", 8), CONFIG_LOOK_AT_TEXT);

@@ -84,7 +84,7 @@ test_there_and_back(void **state)
     struct err err = {0};
     struct stat st;
     (void)state;
-    assert_int_equal(backup_take("state", "copy", &list, &err), 0);
+    assert_int_equal(backup_take("state", "copy//", &list, &err), 0); /* as "copy" */
     assert_int_equal(list.count, 5);
     assert_int_not_equal(stat("copy/appendonly.aof.0.base.rdb", &st), 0);
     assert_int_equal(restore_code("copy", "other/state"), ERR_NONE);
