@@ -119,8 +119,8 @@ steal_leases(struct world *w)
 {
     for (unsigned i = 0; i < STOLEN; i++) {
         struct key k = key_of_part(random_below(32), KEY_LEASE);
-        freeReplyObject(
-            redis_ask(&w->redis, "HSET %b o %s", k.text, k.n, "feedfeedfeedfeedfeedfeedfeedfeed"));
+        freeReplyObject(redis_ask(&w->redis, "HSET %b o %s c 0", k.text, k.n,
+                                  "feedfeedfeedfeedfeedfeedfeedfeed"));
         freeReplyObject(redis_ask(&w->redis, "HINCRBY %b e 1", k.text, k.n));
     }
 }
