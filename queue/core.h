@@ -75,6 +75,7 @@ struct queue {
     const char *trouble;             /* why the dataset or its settings will not do; NULL */
     bool ever_up;
     uint64_t full_until_ms; /* after a refusal for want of room */
+    bool disk_is_low;       /* at the last tick (disk.h) */
     struct link_cmd check_cmd, dataset_cmd;
     const char *dataset_trouble; /* as the last check found it */
     /* Leases (lease.c). */

@@ -11,6 +11,7 @@
 
 #include <string.h>
 
+#include "queue/disk.h"
 #include "queue/event.h"
 #include "queue/greet.h"
 #include "queue/gather.h"
@@ -327,6 +328,7 @@ on_tick(struct timer *t)
     struct queue *q = container_of(t, struct queue, tick);
     timer_start(&q->tick, q->cfg.lease_ms / 4);
     workers_beat(q);
+    disk_tick(q);
     if (q->draining)
         release_idle(q);
     else

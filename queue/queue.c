@@ -10,6 +10,7 @@
 #include <stdlib.h>
 
 #include "queue/body.h"
+#include "queue/disk.h"
 #include "queue/event.h"
 #include "queue/greet.h"
 #include "queue/job.h"
@@ -152,6 +153,7 @@ queue_open(struct loop *l, const struct queue_config *cfg, struct queue_consumer
     body_open(q);
     jobs_init(q);
     schedule_open(q);
+    disk_tick(q);
     lease_init(q);
     return q;
 }
@@ -247,7 +249,8 @@ queue_status(const struct queue *q)
         return q->ever_up ? QUEUE_AWAY_NOW : QUEUE_STARTING;
     if (!q->ever_up) /* a partition whose link is not up yet would refuse */
         return QUEUE_STARTING;
-    return clock_mono_ms() < q->full_until_ms ? QUEUE_FULL_NOW : QUEUE_UP;
+    bool is_full = q->disk_is_low || clock_mono_ms() < q->full_until_ms;
+    return is_full ? QUEUE_FULL_NOW : QUEUE_UP;
 }
 
 unsigned

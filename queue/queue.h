@@ -94,7 +94,8 @@ struct queue_message {
 
 struct queue_config {
     struct net_address redis;
-    const char *dataset; /* its uuid, when known: another or none is refused; NULL or "": not */
+    const char *dataset;  /* its uuid, when known: another or none is refused; NULL or "": not */
+    const char *disk_dir; /* on the disk that Redis writes to, borrowed; NULL: not known */
     const char *redis_user, *redis_password; /* borrowed; "" or NULL: no AUTH is sent */
     struct tls_context *redis_tls;           /* borrowed, verifying; NULL: without TLS */
     unsigned links;                          /* connections to Redis, 1..8 */

@@ -229,6 +229,8 @@ enum {
     QUEUE_DELIVERIES_MAX = SMTP_RECIPIENTS_MAX, /* every recipient its own next hop */
     QUEUE_TARGETS_MAX = SMTP_RECIPIENTS_MAX,
     QUEUE_FIELD_MAX = 1 << 20,             /* one opaque field of a record */
+    QUEUE_DISK_RESERVE_MAX = 256 << 20,    /* kept for outcomes: about a million attempts */
+    QUEUE_DISK_RESERVE_PART = 16,          /* and of a small disk one part of so many */
     QUEUE_CHUNK_TTL_S = 900,               /* orphans of a commit that never came: longer than
                                               any commit is waited for, the slowest upload included */
     QUEUE_COMPRESS_LEAST = 1 << 10,        /* below it zstd wins nothing */

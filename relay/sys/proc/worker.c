@@ -228,7 +228,9 @@ ready_polls(struct timer *t)
 {
     struct worker *w = container_of(t, struct worker, ready_poll);
     struct err err = {0};
-    bool up = queue_status(w->queue) == QUEUE_UP && credentials_are_known(w->credentials);
+    enum queue_status status = queue_status(w->queue);
+    bool up =
+        (status == QUEUE_UP || status == QUEUE_FULL_NOW) && credentials_are_known(w->credentials);
     if (!w->listening && (up || clock_mono_ms() > w->started_ms + BACKLOG_WAIT_MS) &&
         open_listeners(w, &err) != 0) {
         LOG(LOG_ERROR, "worker.cannot-listen", LF_ERR(&err));
@@ -277,6 +279,7 @@ open_queue(struct worker *w, struct err *err)
     const struct config *c = &w->config;
     struct queue_config q = {
         .dataset = w->cfg->dataset,
+        .disk_dir = c->redis_embedded ? c->state_dir : NULL,
         .redis_user = c->redis_user,
         .redis_password = c->redis_password,
         .redis_tls = w->tls_redis,
