@@ -5,13 +5,16 @@
 #include "relay/sys/base/clock.h"
 #include "relay/sys/base/limits.h"
 
+/* For its size, down to bytes_max, or for its age, all that is old enough. */
 struct trim {
     struct partition *p;
     struct link_cmd cmd;
-    int64_t bytes_max; /* go on while the history is larger */
+    int64_t bytes_max, before_unix_ms;
+    struct msg_id first; /* of the last batch */
+    bool full;           /* that batch: there may be more */
 };
 
-static void trim_read(struct trim *t, int64_t before_unix_ms);
+static void trim_read(struct trim *t);
 
 /* A commit whose outcome is unknown may still be asked for: nothing younger
  * than that is forgotten. */
@@ -33,8 +36,9 @@ static void
 on_trimmed(struct link_cmd *c)
 {
     struct trim *t = container_of(c, struct trim, cmd);
-    if (c->outcome == LINK_ANSWERED && t->p->held && resp_int(c->reply, 0) > t->bytes_max)
-        trim_read(t, youngest(t->p->q));
+    if (c->outcome == LINK_ANSWERED && t->p->held && t->full &&
+        resp_int(c->reply, 0) > t->bytes_max)
+        trim_read(t);
     else
         trim_end(t);
 }
@@ -49,10 +53,12 @@ trim_send(struct trim *t, const struct redisReply *ids)
     for (size_t i = 0; i < resp_count(ids) && n < QUEUE_TRIM_BATCH; i++)
         if (id_parse(resp_text(resp_at(ids, i)), &id[n]))
             n++;
-    if (n == 0) {
+    if (n == 0 || id_eq(id[0], t->first)) { /* nothing, or it does not go */
         trim_end(t);
         return;
     }
+    t->first = id[0];
+    t->full = n == QUEUE_TRIM_BATCH;
     queue_cmd_init(&t->cmd, p->q, p->number, on_trimmed);
     link_cmd_script(&t->cmd, SCRIPT_CALL_TRIM, (unsigned)ARRAY_LEN(PARTS) + n);
     for (size_t i = 0; i < ARRAY_LEN(PARTS); i++) {
@@ -82,14 +88,14 @@ on_oldest(struct link_cmd *c)
 }
 
 static void
-trim_read(struct trim *t, int64_t before_unix_ms)
+trim_read(struct trim *t)
 {
     struct key hist = key_of_part(t->p->number, KEY_HIST);
     queue_cmd_init(&t->cmd, t->p->q, t->p->number, on_oldest);
     link_cmd_plain(&t->cmd, "ZRANGEBYSCORE");
     link_arg(&t->cmd, key_slice(&hist));
     link_arg_str(&t->cmd, "-inf");
-    link_arg_int(&t->cmd, before_unix_ms);
+    link_arg_int(&t->cmd, t->before_unix_ms);
     link_arg_str(&t->cmd, "LIMIT");
     link_arg_int(&t->cmd, 0);
     link_arg_int(&t->cmd, QUEUE_TRIM_BATCH);
@@ -105,8 +111,9 @@ trim_start(struct partition *p, int64_t bytes_max, int64_t before_unix_ms)
     BUG_ON(t == NULL);
     t->p = p;
     t->bytes_max = bytes_max;
+    t->before_unix_ms = before_unix_ms;
     p->trimming = true;
-    trim_read(t, before_unix_ms);
+    trim_read(t);
 }
 
 void
@@ -123,5 +130,5 @@ history_tick(struct queue *q)
     struct partition *p = &q->partitions[q->ticks % QUEUE_PARTITIONS];
     int64_t before = clock_sched_unix_ms() - (int64_t)q->cfg.history_age_ms;
     int64_t latest = youngest(q);
-    trim_start(p, INT64_MAX, before < latest ? before : latest);
+    trim_start(p, -1, before < latest ? before : latest);
 }

@@ -225,6 +225,7 @@ static const struct row ROWS[] = {
     {"X-Stagepost-Tag", SUBJECT_MANY, read_tag, false},
     {"X-PM-Tag", SUBJECT_MANY, read_tag, false},
     {"X-Mailgun-Tag", SUBJECT_MANY, read_tag, false},
+    {"X-Postal-Tag", SUBJECT_MANY, read_tag, false},
     {"X-Stagepost-Metadata", SUBJECT_MANY, read_pair, false},
     {"X-PM-Metadata-", SUBJECT_MANY, read_named, false},
     {"X-Mailgun-Variables", SUBJECT_MANY, read_variables, false},
@@ -241,6 +242,11 @@ static const struct row ROWS[] = {
     {"X-PM-", SUBJECT_MANY, NULL, true},
     {"X-Mailgun-", SUBJECT_MANY, NULL, true},
     {"X-SES-", SUBJECT_MANY, NULL, true},
+    /* What these hold is for their service alone: data of other recipients, often. */
+    {"X-SMTPAPI", SUBJECT_MANY, NULL, true},
+    {"X-MSYS-API", SUBJECT_MANY, NULL, true},
+    {"X-MC-", SUBJECT_MANY, NULL, true},
+    {"X-Mailin-", SUBJECT_MANY, NULL, true},
 };
 
 /* How the names of all rows begin. Every field of every message is asked about: few
@@ -248,9 +254,12 @@ static const struct row ROWS[] = {
 static bool
 may_be_one(struct slice name)
 {
-    static const struct slice BEGINNINGS[] = {SLICE("X-Stagepost-"), SLICE("X-PM-"),
-                                              SLICE("X-Mailgun-"), SLICE("X-SES-"),
-                                              SLICE("Resend-")};
+    static const struct slice BEGINNINGS[] = {
+        SLICE("X-S"),
+        SLICE("X-P"),
+        SLICE("X-M"),
+        SLICE("Resend-"),
+    };
     char first = name.n > 0 ? name.p[0] : 'a';
     if (first != 'X' && first != 'x' && first != 'R' && first != 'r')
         return false;

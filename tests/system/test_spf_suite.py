@@ -103,7 +103,7 @@ class Checker:
     """A checker without a gateway; it may be ended by a case."""
 
     def __init__(self, folder):
-        self.path = os.path.join(folder, "checker")
+        self.path, self.refused = os.path.join(folder, "checker"), 0
         self.listener = socket.socket(socket.AF_UNIX)
         self.listener.bind(self.path)
         self.listener.listen()
@@ -140,6 +140,7 @@ class Checker:
                 kind, payload = self.read(s)
                 if kind is None:
                     assert self.process.poll() is None, "the checker died"
+                    self.refused += 1
                     return "none"
                 if kind == VERDICT:
                     return RESULTS[struct.unpack("!I", payload[:4])[0]]

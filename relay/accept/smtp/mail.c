@@ -35,6 +35,15 @@ is_still_allowed(struct smtp_session *s)
     return now != NULL;
 }
 
+static bool
+memory_is_there(struct smtp_session *s, uint64_t size_bytes)
+{
+    if (message_memory_holds(s->server, size_bytes))
+        return true;
+    session_say(s, 452, "4.3.1", "No room for more messages now");
+    return false;
+}
+
 /* Said early, so that nobody sends a message for nothing; the door asks again. */
 static bool
 room_is_there(struct smtp_session *s)
@@ -50,9 +59,7 @@ room_is_there(struct smtp_session *s)
     case QUEUE_UP:
         break;
     }
-    if (message_memory_is_full(s->server))
-        session_say(s, 452, "4.3.1", "No room for more messages now");
-    return !message_memory_is_full(s->server);
+    return memory_is_there(s, 0);
 }
 
 /* The canonical path, and its domain behind the last @. */
@@ -98,7 +105,7 @@ take(struct smtp_session *s, const struct mail_args *args)
         session_refuse(s, 552, "5.3.4", "The message is too large");
         return false;
     }
-    if (!keep(s, args))
+    if (!memory_is_there(s, args->size_bytes) || !keep(s, args))
         return false;
     if (!policy_sender_envelope(s->credential, t->envelope.reverse_path, t->reverse_domain)) {
         session_refuse(s, 550, "5.7.1", "The sender's address is not one of this credential");

@@ -12,9 +12,10 @@
 #include "relay/sys/base/metrics.h"
 
 bool
-message_memory_is_full(const struct smtp_server *server)
+message_memory_holds(const struct smtp_server *server, uint64_t more_bytes)
 {
-    return blob_total_bytes() + server->transaction_bytes > ACCEPT_BYTES_IN_MEMORY_MAX;
+    return blob_total_bytes() + server->transaction_bytes + more_bytes <=
+           ACCEPT_BYTES_IN_MEMORY_MAX;
 }
 
 void
@@ -61,7 +62,7 @@ message_note_memory(struct smtp_session *s)
 {
     struct smtp_message *m = &s->message;
     message_count_memory(s);
-    if (!message_memory_is_full(s->server) || m->no_room || m->text.cap == 0)
+    if (message_memory_holds(s->server, 0) || m->no_room || m->text.cap == 0)
         return;
     stop_storing(m);
     message_count_memory(s);

@@ -109,7 +109,7 @@ verb_rcpt(struct smtp_session *s, struct slice arg)
         session_refuse(s, 503, "5.5.1", "The message has begun");
     } else if (t->recipient_count >= SMTP_RECIPIENTS_MAX) {
         session_say(s, 452, "4.5.3", "Too many recipients");
-    } else if (message_memory_is_full(s->server)) {
+    } else if (!message_memory_holds(s->server, 0)) {
         session_say(s, 452, "4.3.1", "No room for more recipients now");
     } else if (command_parse_rcpt(arg, t->envelope.smtputf8, &t->arena, &args, &refusal) !=
                PARSE_OK) {

@@ -199,8 +199,8 @@ const struct reply_text *message_judge(const struct smtp_message *m);
 void message_submit(struct smtp_session *s);
 /* Forgets message and transaction, for a reason that the log shall have. */
 void message_refuse(struct smtp_session *s, const struct reply_text *why);
-/* Whether messages already take all the memory they may. */
-bool message_memory_is_full(const struct smtp_server *server);
+/* Whether messages may take so much more memory; with 0, whether any. */
+bool message_memory_holds(const struct smtp_server *server, uint64_t more_bytes);
 /* Text begins to come, or so many bytes of it came. */
 void message_begin_progress(struct smtp_session *s);
 void message_note_progress(struct smtp_session *s, uint64_t bytes);

@@ -34,11 +34,26 @@ log_dropped_lines(void)
     return logger.dropped;
 }
 
+/* Bytes at the front that stand for themselves: printable ASCII. */
+static size_t
+plain_bytes(struct slice s)
+{
+    size_t n = 0;
+    while (n < s.n && s.p[n] >= ' ' && s.p[n] <= '~' && s.p[n] != '"' && s.p[n] != '\\')
+        n++;
+    return n;
+}
+
 void
 json_add_string(struct buf *b, struct slice s)
 {
     buf_add_char(b, '"');
     while (s.n > 0) {
+        size_t plain = plain_bytes(s);
+        if (plain > 0) {
+            buf_add(b, slice_cut(&s, plain));
+            continue;
+        }
         unsigned char c = (unsigned char)s.p[0];
         size_t n = utf8_sequence(s, NULL);
         if (n == 0) {

@@ -1,6 +1,9 @@
 /* The history of finished messages: bounded by bytes and by age, oldest first. */
 #include "tests/unit/support/queue_test.h"
 
+#include "queue/core.h"
+#include "relay/sys/base/limits.h"
+
 enum { PARTITION = 30, HOUR_MS = 3600000 };
 
 static struct msg_id
@@ -87,6 +90,30 @@ age_trims_without_traffic(void **state)
     WORLD_UNTIL(w, !message_exists(w, id));
 }
 
+static long long
+finished_there(struct world *w)
+{
+    struct key hist = key_of_part(PARTITION, KEY_HIST);
+    return redis_int(&w->redis, "ZCARD %b", hist.text, hist.n) - 1; /* the permanent member */
+}
+
+/* However many: the turn of a partition comes every few minutes. */
+static void
+one_turn_trims_all_that_is_old(void **state)
+{
+    struct world *w = *state;
+    enum { N = 2 * QUEUE_TRIM_BATCH + 1 };
+    w->a.cfg.lease_ms = 40;
+    open_with(w, 1ull << 40, HOUR_MS);
+    for (unsigned i = 0; i < N; i++)
+        finish_one(w);
+    clock_sched_set_offset_ms(2 * HOUR_MS);
+    WORLD_UNTIL(w, finished_there(w) < N);
+    unsigned turn = w->a.q->ticks;
+    WORLD_UNTIL(w, finished_there(w) == 0);
+    assert_true(w->a.q->ticks - turn < QUEUE_PARTITIONS);
+}
+
 int
 main(void)
 {
@@ -94,6 +121,7 @@ main(void)
         BARE(the_oldest_go_when_it_is_too_large),
         BARE(nothing_unfinished_is_trimmed),
         BARE(age_trims_without_traffic),
+        BARE(one_turn_trims_all_that_is_old),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -32,7 +32,8 @@ struct step {
         STEP_DRAIN,      /* the server begins to drain */
         STEP_REVOKE,     /* the credential is removed */
         STEP_STATUS,     /* of the queue, number */
-        STEP_MEMORY,     /* number 1: messages take all the memory they may; 0: no longer */
+        STEP_MEMORY,     /* number 1: messages take all the memory they may; 2: all but 100 KB;
+                            0: no longer */
         STEP_DRIBBLE,    /* bytes and a pause, again until `also` comes, at most `number` times; any
                             250    may come before */
         STEP_REPEAT,     /* the next `number` times: bytes, expecting `also` if it has text */

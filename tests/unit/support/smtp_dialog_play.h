@@ -535,9 +535,9 @@ set_memory(unsigned wanted)
     unsigned now = atomic_load(&world.memory_now);
     if (wanted == now)
         return;
-    size_t more_than_all = (size_t)ACCEPT_BYTES_IN_MEMORY_MAX + 1;
-    world.server->transaction_bytes += wanted ? more_than_all : 0;
-    world.server->transaction_bytes -= wanted ? 0 : more_than_all;
+    static const size_t TAKEN[] = {0, (size_t)ACCEPT_BYTES_IN_MEMORY_MAX + 1,
+                                   (size_t)ACCEPT_BYTES_IN_MEMORY_MAX - 100000};
+    world.server->transaction_bytes += TAKEN[wanted] - TAKEN[now];
     atomic_store(&world.memory_now, wanted);
 }
 

@@ -45,6 +45,9 @@ each_name_has_its_effect(void **state)
         {"resend-idempotency-KEY: =?utf-8?q?a?=\r\n", "=?utf-8?q?a?=", "", "", 0, 0, 0, 0},
         {"X-Stagepost-Tag: a\r\nX-PM-TAG: b\r\nx-mailgun-tag: c\r\nX-Mailgun-Tag: a\r\n", "",
          "[\"a\",\"b\",\"c\",\"a\"]", "", 0, 0, 0, 0},
+        {"X-Postal-Tag: a\r\n", "", "[\"a\"]", "", 0, 0, 0, 0},
+        {"X-SMTPAPI: {\"to\":[]}\r\nX-MSYS-API: {}\r\nX-MC-Tags: a\r\nX-Mailin-Tag: a\r\n", "", "",
+         "", 0, 0, 0, 4},
         {"X-Stagepost-Tag: two\r\n words\r\n", "", "[\"two words\"]", "", 0, 0, 0, 0},
         {"X-Stagepost-Tag: =?utf-8?q?gr=C3=BC?=\r\n =?utf-8?q?n?=\r\n", "", "[\"gr\xc3\xbcn\"]", "",
          0, 0, 0, 0},
@@ -212,12 +215,17 @@ static void
 only_these_are_control_fields(void **state)
 {
     (void)state;
-    static const char *const THEY[] = {
-        "x-stagepost-tag", "X-Stagepost-Anything", "RESEND-Idempotency-Key", "X-Pm-Tag",
-        "X-PM-",           "X-Mailgun-Sid",        "X-SES-Outgoing"};
+    static const char *const THEY[] = {"x-stagepost-tag",
+                                       "X-Stagepost-Anything",
+                                       "RESEND-Idempotency-Key",
+                                       "X-Pm-Tag",
+                                       "X-PM-",
+                                       "X-Mailgun-Sid",
+                                       "x-smtpapi",
+                                       "X-SES-Outgoing"};
     static const char *const OTHERS[] = {
-        "X-Stagepost",     "Subject",      "X-PM",          "X-Mailgunner",
-        "Idempotency-Key", "X-SESSION-ID", "X-PMX-Version", ""};
+        "X-Stagepost",  "Subject",       "X-PM",       "X-Mailgunner", "Idempotency-Key",
+        "X-SESSION-ID", "X-PMX-Version", "X-SMTPAPI2", "X-Mailer",     ""};
     for (size_t i = 0; i < ARRAY_LEN(THEY); i++)
         assert_true(control_is_one(slice_str(THEY[i])));
     for (size_t i = 0; i < ARRAY_LEN(OTHERS); i++)

@@ -241,8 +241,10 @@ memory_is_limited(void **state)
         S("452 4.3.1 "),
         C("NOOP"),
         S("250 "),
-        MEMORY(0),
-        C("MAIL FROM:<a@example.org>"),
+        MEMORY(2), /* there is room, but not for that (RFC 1870 6) */
+        C("MAIL FROM:<a@example.org> SIZE=100001"),
+        S("452 4.3.1 "),
+        C("MAIL FROM:<a@example.org> SIZE=1000"),
         S("250 "),
         MEMORY(1),
         C("RCPT TO:<b@example.com>"),

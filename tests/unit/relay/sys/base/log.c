@@ -67,6 +67,32 @@ a_line_is_one_json_object(void **state)
     json_decref(o);
 }
 
+/* Whatever stands beside it: bytes that stand for themselves are taken in runs. */
+static void
+every_byte_is_escaped_wherever_it_stands(void **state)
+{
+    (void)state;
+    static const struct {
+        struct slice text;
+        const char *want;
+    } rows[] = {
+        {SLICE_NONE, "\"\""},
+        {SLICE(" ~}"), "\" ~}\""},
+        {SLICE("\""), "\"\\\"\""},
+        {SLICE("ab\\cd\""), "\"ab\\\\cd\\\"\""},
+        {SLICE("\x1f\x7fx\0"), "\"\\u001f\\u007fx\\u0000\""},
+        {SLICE("x\xc3\xa4y\xc2\x9b"), "\"x\xc3\xa4y\\u009b\""},
+        {SLICE("\xffx\xff"), "\"\\ufffdx\\ufffd\""},
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        struct buf b;
+        buf_init(&b, 100);
+        json_add_string(&b, rows[i].text);
+        assert_true(slice_eq(buf_slice(&b), slice_str(rows[i].want)));
+        buf_fini(&b);
+    }
+}
+
 static void
 a_line_has_at_most_its_maximum_and_stays_json(void **state)
 {
@@ -158,6 +184,7 @@ main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_line_is_one_json_object),
+        cmocka_unit_test(every_byte_is_escaped_wherever_it_stands),
         cmocka_unit_test(a_line_has_at_most_its_maximum_and_stays_json),
         cmocka_unit_test(nothing_reaches_a_terminal_but_text),
         cmocka_unit_test(the_ids_stand_first),
