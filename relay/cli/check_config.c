@@ -3,7 +3,6 @@
 #include <crypt.h>
 #include <getopt.h>
 #include <string.h>
-#include <time.h>
 #include <unistd.h>
 
 #include <openssl/sha.h>
@@ -12,6 +11,7 @@
 #include "relay/accept/scram.h"
 #include "relay/cli/manual.h"
 #include "relay/sys/base/bug.h"
+#include "relay/sys/base/clock.h"
 #include "relay/sys/net/tls.h"
 
 enum { EXIT_USAGE = 64, EXIT_CONFIG = 78, WHERE_MAX = 64 };
@@ -112,7 +112,7 @@ check_tls(struct config_file *f)
     struct tls_context *tls = tls_server_new(c->tls_cert_path, c->tls_key_path, &err);
     if (tls == NULL)
         config_file_complain(f, CONFIG_ERROR, "tls", "%s", err.text);
-    else if (tls_context_expiry_unix_s(tls) < time(NULL))
+    else if (tls_context_expiry_unix_s(tls) < clock_sched_unix_ms() / 1000)
         config_file_complain(f, CONFIG_WARNING, "tls.cert", "%s has ended: clients refuse it",
                              c->tls_cert_path);
     tls_context_free(tls);
