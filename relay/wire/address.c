@@ -12,8 +12,8 @@ static const char *const fault_texts[ADDRESS_FAULT_COUNT] = {
     [ADDRESS_SYNTAX] = "the address is not valid",
     [ADDRESS_NO_DOMAIN] = "the address has no domain",
     [ADDRESS_BAD_DOMAIN] = "the domain is not valid",
-    [ADDRESS_MAPPED] = "the domain has characters that stand for others; it is taken as it is "
-                       "registered, in NFC",
+    [ADDRESS_MAPPED] =
+        "the domain has characters that stand for others: write it in NFC, as registered",
     [ADDRESS_BAD_OCTET] = "the address has a character that is not allowed",
     [ADDRESS_TOO_LONG] = "the address is too long",
     [ADDRESS_NULL_PATH] = "an empty address is not allowed here",
