@@ -14,6 +14,7 @@
 struct work {
     const struct prepare_input *in;
     struct arena *arena;
+    struct arena list; /* of the sender field in hand: more than it holds is too many */
     struct header_facts facts;
     struct prepared *out;
     struct reply_text *refusal;
@@ -136,39 +137,41 @@ is_sender_field(struct slice name)
 }
 
 static bool
+refuse_senders(struct work *w)
+{
+    return refuse_content(w, "From, Sender and Resent fields name too many mailboxes");
+}
+
+/* *list is valid until the next one. */
+static bool
 parse_senders(struct work *w, struct slice value, struct address_list *list)
 {
     enum address_fault fault = ADDRESS_FINE;
-    if (address_list_parse(value, w->arena, list, &fault) == PARSE_OK)
+    arena_reset(&w->list);
+    if (address_list_parse(value, &w->list, list, &fault) == PARSE_OK)
         return true;
     if (fault == ADDRESS_BUDGET)
-        return refuse_budget(w);
+        return refuse_senders(w);
     if (fault == ADDRESS_MAPPED)
         return refuse_content(w, address_fault_text(fault));
     return refuse_content(w, "From or Sender is not a valid list of addresses");
 }
 
 static bool
-grow(struct work *w, struct slice **list, unsigned old, size_t more)
+make_senders(struct work *w)
 {
-    struct slice *v = arena_alloc(w->arena, (old + more) * sizeof *v);
-    if (v == NULL)
-        return refuse_budget(w);
-    if (old > 0)
-        memcpy(v, *list, old * sizeof *v);
-    *list = v;
-    return true;
+    w->out->senders = arena_alloc(w->arena, HEADER_SENDERS_MAX * sizeof *w->out->senders);
+    w->out->sender_domains =
+        arena_alloc(w->arena, HEADER_SENDERS_MAX * sizeof *w->out->sender_domains);
+    return (w->out->senders != NULL && w->out->sender_domains != NULL) || refuse_budget(w);
 }
 
-/* Grows the lists by one field's mailboxes. The old arrays stay in the arena:
- * sender fields are few, but Resent-From may be repeated. */
 static bool
 add_senders(struct work *w, const struct address_list *list)
 {
     struct prepared *out = w->out;
-    if (!grow(w, &out->senders, out->sender_count, list->n) ||
-        !grow(w, &out->sender_domains, out->sender_count, list->n))
-        return false;
+    if (list->n > HEADER_SENDERS_MAX - out->sender_count)
+        return refuse_senders(w);
     for (size_t i = 0; i < list->n; i++, out->sender_count++)
         if (!canonical_sender(w, &list->v[i], &out->senders[out->sender_count],
                               &out->sender_domains[out->sender_count]))
@@ -200,7 +203,7 @@ take_from(struct work *w)
     else if (!arena_copy(w->arena, buf_slice(&b), &w->out->header_from))
         ok = refuse_budget(w);
     buf_fini(&b);
-    return ok && add_senders(w, &list);
+    return ok && make_senders(w) && add_senders(w, &list);
 }
 
 /* RFC 5322 3.6.2, 3.6.6: who sent it is one mailbox. A list or an empty group there
@@ -394,7 +397,10 @@ prepare_message(const struct prepare_input *in, struct arena *arena, struct prep
 {
     struct prepared result = {.sender_count = 0};
     struct work w = {.in = in, .arena = arena, .out = &result, .refusal = refusal};
-    if (!prepare(&w))
+    arena_init(&w.list, (size_t)HEADER_SENDERS_MAX * (sizeof(struct mailbox) + ADDRESS_PATH_MAX));
+    bool ok = prepare(&w);
+    arena_fini(&w.list);
+    if (!ok)
         return PARSE_BAD;
     *out = result;
     return PARSE_OK;

@@ -36,7 +36,7 @@ struct prepared {
     struct content content; /* the caller's reference: content_unref() */
     /* Each mailbox in From, Sender, Resent-From and Resent-Sender, canonical,
      * and its domain; the first mailbox of From comes first and names the
-     * signing domain. At least 1. */
+     * signing domain. 1 to HEADER_SENDERS_MAX. */
     struct slice *senders, *sender_domains;
     unsigned sender_count;
     struct slice header_from; /* first mailbox of From, canonical */

@@ -69,6 +69,7 @@ REFUSED = {
     "no-from": (b"Subject: a\r\n\r\nbody\r\n", 550, "5.6.0"),
     "empty-from": (b"From:\r\n\r\nbody\r\n", 550, "5.6.0"),
     "sender-list": (FROM + b"Sender: a@example.com, b@example.com\r\n\r\nbody\r\n", 550, "5.6.0"),
+    "resent-900": (FROM + b"Resent-From: shop@example.com\r\n" * 900 + b"\r\nbody\r\n", 550, "5.6.0"),
     "authors-and-nobody": (b"From: a@example.com, b@example.com\r\nSender: x:;\r\n\r\nbody\r\n", 550, "5.6.0"),
     # SMG-18: lines of the body
     "body-line-999": (FROM + b"\r\n" + b"x" * 999 + b"\r\n", 550, "5.6.0"),

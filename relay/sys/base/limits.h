@@ -101,6 +101,8 @@ enum {
     HEADER_ADDED_MAX = 4096,   /* Received, Date and Message-ID of ours: names and addresses
                                   of at most 254 octets each, and the signatures not */
     HEADER_NAME_MAX = 77,      /* so that name, colon, space and text fit one line of 78 */
+    HEADER_SENDERS_MAX = 100,  /* in From, Sender and Resent fields; each is compared with what its
+                                  credential may use */
     RECEIVED_FIELDS_MAX = 100, /* loop, RFC 5321 6.3 */
 
     /* SMTP client */

@@ -200,6 +200,44 @@ all_senders_are_named(void **state)
     fixture_fini(&f);
 }
 
+/* Too many of them stay too many: no 452. In one field and in many, and so many
+ * that they alone would use up the transaction's memory. */
+static void
+senders_have_a_limit(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *head, *each;
+        unsigned count;
+        bool taken;
+    } rows[] = {
+        {"From: a@b.example\r\n", "Resent-From: c@d.example\r\n", HEADER_SENDERS_MAX - 1, true},
+        {"From: a@b.example\r\n", "Resent-From: c@d.example\r\n", HEADER_SENDERS_MAX, false},
+        {"From: a@b.example\r\n", "Resent-Sender: c@d.example\r\n", 990, false},
+        {"Sender: a@b.example\r\nFrom: ", "c@d.example,\r\n ", HEADER_SENDERS_MAX - 2, true},
+        {"Sender: a@b.example\r\nFrom: ", "c@d.example,\r\n ", HEADER_SENDERS_MAX - 1, false},
+        {"Sender: a@b.example\r\nFrom: ", "c@d,", 15000, false},
+    };
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+        struct buf text;
+        struct fixture f;
+        buf_init(&text, HEADER_SECTION_MAX);
+        buf_add_str(&text, rows[i].head);
+        for (unsigned n = 0; n < rows[i].count; n++)
+            buf_addf(&text, "%s%s", rows[i].each,
+                     n % 100 == 99 && rows[i].each[3] == ',' ? "\r\n " : "");
+        buf_add_str(&text, rows[i].each[1] == '@' ? "e@f.example\r\n\r\n" : "\r\n");
+        fixture_init(&f, buf_slice(&text));
+        assert_int_equal(run(&f), rows[i].taken ? PARSE_OK : PARSE_BAD);
+        if (rows[i].taken)
+            assert_int_equal(f.out.sender_count, HEADER_SENDERS_MAX);
+        else
+            assert_true(f.refusal.code == 550 && strcmp(f.refusal.enhanced, "5.6.0") == 0);
+        fixture_fini(&f);
+        buf_fini(&text);
+    }
+}
+
 /* Which domain DMARC is asked about (DMA-02): that of the only mailbox, whatever
  * stands around it; what readers could take for another one is refused. */
 static void
@@ -464,6 +502,7 @@ main(void)
         cmocka_unit_test(control_fields_are_taken_out),
         cmocka_unit_test(scheduled_mail_is_dated_then),
         cmocka_unit_test(all_senders_are_named),
+        cmocka_unit_test(senders_have_a_limit),
         cmocka_unit_test(eight_bit_is_flagged),
         cmocka_unit_test(from_has_one_domain),
         cmocka_unit_test(utf8_names_stay_out_of_received),
