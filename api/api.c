@@ -195,12 +195,27 @@ api_admit_type(struct http_request *r, const char *type)
     return false;
 }
 
+/* Clients that ask for large answers on many connections and read none of them
+ * could have all memory there is. What was changed is told in any case. */
+static bool
+is_too_much_unread(const struct http_request *r, size_t bytes)
+{
+    const struct api *a = r->app;
+    return bytes > API_ANSWER_SMALL && slice_eq(r->head.method, SLICE("GET")) &&
+           http_server_unsent_bytes(a->http) > API_UNSENT_MAX;
+}
+
 void
 api_respond_json(struct http_request *r, unsigned status, struct buf *json)
 {
     buf_add_char(json, '\n');
     if (json->overflowed)
         problem_say(r, 500, "answer_too_large", "the answer is larger than one answer may be");
+    else if (is_too_much_unread(r, json->len))
+        problem_respond(r, &(struct problem){.status = 503,
+                                             .code = "busy",
+                                             .detail = "too many answers wait for their clients",
+                                             .retry_after_s = 1});
     else
         http_respond(r, &(struct http_reply){.status = status,
                                              .content_type = "application/json",

@@ -50,7 +50,8 @@ bool api_admit_operator_or_loopback(struct http_request *r);
  * answers 415 otherwise. */
 bool api_admit_type(struct http_request *r, const char *type);
 
-/* Answers with JSON. The buffer is freed. 500 when it has overflowed. */
+/* Answers with JSON. The buffer is freed. 500 when it has overflowed; 503 to a
+ * question while clients leave API_UNSENT_MAX of their answers unread. */
 void api_respond_json(struct http_request *r, unsigned status, struct buf *json);
 
 #endif

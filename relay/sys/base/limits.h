@@ -198,7 +198,8 @@ enum {
     API_RECIPIENTS_BODY_MAX = 512 << 10, /* a list of API_RECIPIENTS_MAX addresses */
     API_LIST_DEFAULT = 25,               /* entries of a list whose request names no number */
     API_SOURCES_AT_ONCE = 8,             /* messages being read back to be shown; then 503 */
-    API_SOURCES_UNSENT_MAX = 128 << 20,  /* of answers that nobody reads: then no more of them */
+    API_UNSENT_MAX = 128 << 20,          /* of answers that nobody reads: then no more large ones */
+    API_ANSWER_SMALL = 64 << 10,         /* such answers are given all the same */
     API_EVENTS_ARENA_MAX = 16 << 20,     /* a message of 1000 recipients and its whole trace */
     API_CLOCK_ADVANCE_DAYS_MAX = 3650,   /* in one step; the schedule never runs out of years */
 
@@ -380,11 +381,11 @@ enum {
     CHECK_DOMAIN_IPS_MAX = 16,       /* of one command line */
 
     /* Commands that ask a running gateway */
-    CLI_TIMEOUT_MS = 60000,      /* for one request and its answer */
-    CLI_PATIENCE_MS = 20000,     /* while a gateway is started anew: Redis needs some seconds */
-    CLI_ANSWER_MAX = 72 << 20,   /* a message of MESSAGE_BYTES_MAX as it is stored */
-    CLI_TABLE_CELLS_MAX = 20000, /* of one table: a hundred rows of an answer, many times */
-    CLI_CELL_MAX = 200,          /* bytes shown of one text: a reply's first line */
+    CLI_TIMEOUT_MS = 60000,        /* for one request and its answer */
+    CLI_PATIENCE_MS = 20000,       /* while a gateway is started anew: Redis needs some seconds */
+    CLI_ANSWER_MAX = 72 << 20,     /* a message of MESSAGE_BYTES_MAX as it is stored */
+    CLI_TABLE_CELLS_MAX = 20000,   /* of one table: a hundred rows of an answer, many times */
+    CLI_CELL_MAX = 200,            /* bytes shown of one text: a reply's first line */
 
     /* Backups */
     BACKUP_FILES_MAX = 256,     /* Redis has two or three, one more for each rewrite that failed */

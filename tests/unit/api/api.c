@@ -881,6 +881,66 @@ shows_few_messages_at_a_time(void **state)
     assert_int_equal(a.status, 200);
 }
 
+/* 6 MB of JSON. */
+static struct queue_message *
+large_message(struct arena *arena)
+{
+    enum { TARGETS = 5000 };
+    struct queue_message *m = stored_message(arena);
+    struct queue_target *t = arena_alloc(arena, TARGETS * sizeof *t);
+    char long_text[VERDICT_TEXT_MAX] = {0};
+    struct verdict v = {.outcome = OUTCOME_TEMP, .code = 451};
+    struct buf record;
+    BUG_ON(t == NULL);
+    memset(long_text, 'x', sizeof long_text - 1);
+    v.text = slice_str(long_text);
+    buf_init(&record, VERDICT_RECORD_MAX);
+    BUG_ON(!verdict_encode(&v, &record) || !arena_copy(arena, buf_slice(&record), &t[0].reply));
+    buf_fini(&record);
+    for (unsigned i = 0; i < TARGETS; i++)
+        t[i] = (struct queue_target){
+            .address = SLICE("a@one.example"), .state = QUEUE_DEFERRED, .reply = t[0].reply};
+    m->deliveries[0] = (struct queue_delivery){.targets = t, .target_count = TARGETS};
+    return m;
+}
+
+/* Large answers wait for their clients only up to a limit; small ones, and what was
+ * changed, are told all the same. */
+static void
+keeps_few_answers_that_nobody_reads(void **state)
+{
+    (void)state;
+    enum { READERS = 24, ROUNDS_MAX = 200 };
+    struct client idle[READERS], c;
+    struct answer a;
+    char text[512];
+    int n = snprintf(text, sizeof text, "GET /v1/messages HTTP/1.1\r\nHost: localhost:%u\r\n%s\r\n",
+                     port, KEY);
+    fake_operate()->message = large_message;
+    for (unsigned i = 0; i < READERS; i++) {
+        idle[i] = client_open(port);
+        client_send(&idle[i], slice_from(text, (size_t)n));
+    }
+    for (unsigned i = 0; i < ROUNDS_MAX; i++) {
+        a = ask(&c, "GET /v1/messages", KEY, SLICE_NONE);
+        client_close(&c);
+        if (a.status != 200)
+            break;
+    }
+    assert_int_equal(a.status, 503);
+    assert_int_equal(ask(&c, "GET /v1/messages/" ID_TEXT, KEY, SLICE_NONE).status, 200);
+    client_close(&c);
+    assert_int_equal(ask(&c, "POST /v1/messages", KEY, SLICE(GOOD)).status, 202);
+    client_close(&c);
+    for (unsigned i = 0; i < READERS; i++)
+        client_reset(&idle[i]);
+    do {
+        a = ask(&c, "GET /v1/messages", KEY, SLICE_NONE);
+        client_close(&c);
+    } while (a.status == 503); /* until those are gone */
+    assert_int_equal(a.status, 200);
+}
+
 /* What is at the door is cancelled, the rest of a batch is not given to it. */
 static void
 stops_a_batch_of_a_client_that_is_gone(void **state)
@@ -1700,6 +1760,7 @@ main(void)
         ROUTE_TEST(refuses_what_is_too_large),
         ROUTE_TEST(cancels_for_a_client_that_is_gone),
         ROUTE_TEST(shows_few_messages_at_a_time),
+        ROUTE_TEST(keeps_few_answers_that_nobody_reads),
         ROUTE_TEST(stops_a_batch_of_a_client_that_is_gone),
         ROUTE_TEST(starts_nothing_for_a_client_that_is_gone),
         ROUTE_TEST(accepts_a_raw_message),
