@@ -210,7 +210,8 @@ on_swept(struct queue_sweep_op *op)
     change_free(c);
 }
 
-/* All workers know by now, and commit nothing more of a frozen one. */
+/* All workers know by now, and commit nothing more of a frozen one. The sweep goes on
+ * when its client is gone: a credential half frozen helps nobody. */
 static void
 on_settled(struct timer *t)
 {

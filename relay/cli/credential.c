@@ -8,6 +8,7 @@
 #include "relay/cli/cli.h"
 #include "relay/cli/scram_key_print.h"
 #include "relay/sys/base/bug.h"
+#include "relay/sys/base/clock.h"
 #include "relay/sys/base/limits.h"
 
 static const char USAGE[] =
@@ -33,6 +34,27 @@ struct credential {
     const char *user, *like;
 };
 
+static bool
+goes_through_mail(const char *verb)
+{
+    return verb != NULL && (strcmp(verb, "freeze") == 0 || strcmp(verb, "unfreeze") == 0);
+}
+
+/* The gateway ends what it has begun, whether or not somebody still waits for it. */
+static int
+ask(const struct credential *c, struct client_request *q, bool sweeps, json_t **answer)
+{
+    struct client_answer a;
+    struct err err = {0};
+    if (sweeps)
+        q->timeout_ms = clock_scaled_ms(CLI_SWEEP_TIMEOUT_MS);
+    int rc = client_ask(&c->cli.place.socket, q, &a, &err);
+    if (rc != 0 && sweeps && err.code == ERR_TIMEOUT)
+        err_set(&err, ERR_TIMEOUT,
+                "the gateway is not done with the waiting mail yet; it goes on, ask again later");
+    return cli_judge(&c->cli, rc, &a, &err, answer);
+}
+
 static int
 call(const struct credential *c, const char *method, const char *verb, struct slice body,
      json_t **answer)
@@ -52,7 +74,7 @@ call(const struct credential *c, const char *method, const char *verb, struct sl
                                .path = cli_path(&path),
                                .content_type = body.n > 0 ? "application/json" : NULL,
                                .body = body};
-    int code = cli_call(&c->cli, &q, answer);
+    int code = ask(c, &q, goes_through_mail(verb), answer);
     buf_fini(&path);
     return code;
 }

@@ -155,6 +155,22 @@ def test_freezing_tells_what_is_being_delivered(pair):
     assert sent.status == 202
 
 
+def test_freezing_goes_on_when_nobody_waits(pair):
+    """The command gives up before the gateway has looked at the first message."""
+    made = make(pair, "patient")
+    fields = {"from": "app@example.org", "to": "defer@customer.example"}
+    wait_until("known to all", lambda: accepted_by_all(pair, "patient", made["password"], 20))
+    sent = pair.send(key=made["key"], **fields).json["id"]
+    wait_until("it was tried", lambda: pair.message(sent, key=made["key"])["status"] == "deferred")
+    code, _, err = cli(pair, "freeze", "patient", binary=support.TEST_BIN,
+                       env={"STAGEPOST_TIME_SCALE": "5000"})
+    assert code == 75 and "it goes on, ask again later" in err, (code, err)
+    wait_until("its mail waits", lambda: status(pair, sent) == "held")
+    assert listed(pair)["patient"]["frozen"]
+    code, out, _ = cli(pair, "unfreeze", "patient")
+    assert code == 0 and "1 recipients of waiting mail" in out
+
+
 def test_one_of_the_file_is_frozen(pair):
     """A stolen credential of the file: stopped without a reload, and still after a restart."""
     fields = {"from": "app@example.org", "to": "defer@customer.example"}
@@ -204,9 +220,9 @@ def test_what_is_refused(pair):
     assert "bad" not in listed(pair)
 
 
-def cli(g, *args):
-    done = subprocess.run([g.binary, "credential", *args, "--state", g.state], check=False,
-                          capture_output=True, text=True, timeout=support.LIMIT_S)
+def cli(g, *args, binary=None, env=None):
+    done = subprocess.run([binary or g.binary, "credential", *args, "--state", g.state], check=False,
+                          capture_output=True, text=True, timeout=support.LIMIT_S, env=os.environ | (env or {}))
     return done.returncode, done.stdout, done.stderr
 
 

@@ -382,6 +382,8 @@ enum {
 
     /* Commands that ask a running gateway */
     CLI_TIMEOUT_MS = 60000,        /* for one request and its answer */
+    CLI_SWEEP_TIMEOUT_MS = 900000, /* of one that goes through all mail of a credential: a million
+                                      messages take about a minute */
     CLI_PATIENCE_MS = 20000,       /* while a gateway is started anew: Redis needs some seconds */
     CLI_ANSWER_MAX = 72 << 20,     /* a message of MESSAGE_BYTES_MAX as it is stored */
     CLI_TABLE_CELLS_MAX = 20000,   /* of one table: a hundred rows of an answer, many times */
