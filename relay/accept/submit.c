@@ -9,7 +9,7 @@
  * nobody to ask (SUBMIT_AWAY); the commit's own results; cancelled, which before
  * the commit is SUBMIT_AWAY (nothing was stored) and during it SUBMIT_UNKNOWN.
  */
-#include "relay/accept/submit.h"
+#include "relay/accept/submit_internal.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -17,72 +17,22 @@
 
 #include <openssl/evp.h>
 
-#include "dkim/signer_client.h"
-#include "queue/queue.h"
 #include "relay/accept/credential.h"
 #include "relay/accept/policy/allowance.h"
-#include "relay/accept/policy/preflight.h"
 #include "relay/accept/policy/recipient.h"
 #include "relay/accept/policy/sender.h"
-#include "relay/accept/prepare.h"
 #include "relay/sys/base/bug.h"
 #include "relay/sys/base/clock.h"
-#include "relay/sys/base/failpoint.h"
 #include "relay/sys/base/limits.h"
 #include "relay/sys/base/log.h"
 #include "relay/sys/base/metrics.h"
-#include "relay/sys/base/sm.h"
 #include "relay/wire/text.h"
-
-enum { DIGEST_BYTES = 32 };
-
-struct submit_door {
-    struct loop *loop;
-    const struct config *config;
-    struct queue *queue;
-    struct signer_client *signers;
-    const struct credentials *credentials; /* NULL: not asked */
-    struct preflight *preflight;           /* the same */
-    struct list under_way;                 /* struct submit_state.node */
-    unsigned pending;
-};
-
-enum submit_step { STEP_CHECK, STEP_ALLOW, STEP_ASK, STEP_COMMIT, STEP_COUNT };
 
 static const struct sm_row ROWS[STEP_COUNT] = {
     [STEP_CHECK] = {"check", "checking the message", SM_TO(STEP_ALLOW) | SM_TO(STEP_ASK), 0, false},
     [STEP_ALLOW] = {"allow", "counting recipients", SM_TO(STEP_ASK), 0, false},
     [STEP_ASK] = {"ask", "asking signer and suppression list", SM_TO(STEP_COMMIT), 0, false},
     [STEP_COMMIT] = {"commit", "committing the message", 0, 0, true},
-};
-
-struct submit_state {
-    struct submit_op *op;
-    struct submit_door *door;
-    struct list_node node;
-    struct sm sm;
-    struct arena arena;
-    struct deferred begin;
-    bool cancelled;
-    /* STEP_CHECK */
-    struct msg_id id;
-    int64_t now_unix_ms;
-    struct slice key; /* idempotency; empty: none */
-    uint8_t digest[DIGEST_BYTES];
-    struct prepared prepared;
-    struct slice *addresses; /* of the recipients */
-    /* STEP_ALLOW */
-    struct queue_allow_op allow;
-    bool counted; /* to be settled */
-    /* STEP_ASK */
-    struct sign_op sign;
-    struct queue_suppressed_op listed;
-    struct preflight_op preflight;
-    bool signing, listing, checking; /* not done yet */
-    bool policy_asked;               /* its answer is in `preflight` */
-    /* STEP_COMMIT */
-    struct queue_message message;
-    struct queue_commit_op commit;
 };
 
 /* ---- the end ------------------------------------------------------------- */
@@ -163,8 +113,8 @@ count_result(const struct submit_state *st)
     }
 }
 
-static void
-finish(struct submit_state *st, enum submit_result result, const char *text)
+void
+submit_finish(struct submit_state *st, enum submit_result result, const char *text)
 {
     struct submit_op *op = st->op;
     op->result = result;
@@ -185,207 +135,6 @@ finish(struct submit_state *st, enum submit_result result, const char *text)
     arena_fini(&st->arena);
     free(st);
     op->done(op);
-}
-
-/* ---- commit --------------------------------------------------------------- */
-
-static void
-note_suppressed(struct submit_op *op)
-{
-    for (unsigned i = 0; i < op->recipient_count; i++)
-        if (op->recipients[i].suppressed) {
-            metrics_add(METRIC_SUPPRESSED, 1);
-            LOG(LOG_NOTICE, "recipient.suppressed", LF_ID("msg", op->id),
-                LF_S("to", op->recipients[i].address));
-        }
-}
-
-static void
-on_committed(struct queue_commit_op *commit)
-{
-    struct submit_state *st = container_of(commit, struct submit_state, commit);
-    switch (commit->result) {
-    case QUEUE_COMMITTED:
-        FAILPOINT("accept.after-commit");
-        st->op->id = st->id;
-        note_suppressed(st->op);
-        finish(st, SUBMIT_ACCEPTED, "accepted");
-        return;
-    case QUEUE_REPLAYED:
-        st->op->id = commit->replayed_id;
-        finish(st, SUBMIT_REPLAYED, "accepted before under this idempotency key");
-        return;
-    case QUEUE_KEY_CONFLICT:
-        finish(st, SUBMIT_KEY_CONFLICT, "the idempotency key was used for another message");
-        return;
-    case QUEUE_NO_ROOM:
-        finish(st, SUBMIT_NO_ROOM, "no room for more messages now");
-        return;
-    case QUEUE_AWAY:
-        finish(st, SUBMIT_AWAY, "the queue cannot be reached now");
-        return;
-    case QUEUE_OUTCOME_UNKNOWN:
-        break;
-    }
-    finish(st, SUBMIT_UNKNOWN, "the outcome is not known");
-}
-
-static int
-compare_domains(const void *a, const void *b)
-{
-    const struct submit_recipient *x = *(struct submit_recipient *const *)a;
-    const struct submit_recipient *y = *(struct submit_recipient *const *)b;
-    int order = slice_compare(x->domain, y->domain);
-    return order != 0 ? order : (x > y) - (x < y);
-}
-
-static bool
-record_options(struct submit_state *st, const struct rcpt_options *options, struct slice *out)
-{
-    struct buf b;
-    buf_init(&b, QUEUE_RECORD_MAX);
-    bool ok = rcpt_options_encode(options, &b) && arena_copy(&st->arena, buf_slice(&b), out);
-    buf_fini(&b);
-    return ok;
-}
-
-/* When the first attempt is due. */
-static int64_t
-first_due(const struct submit_state *st)
-{
-    int64_t at = st->op->envelope.send_at_unix_ms;
-    return at > st->now_unix_ms ? at : st->now_unix_ms;
-}
-
-static int64_t
-expiry(const struct submit_state *st)
-{
-    int64_t most = first_due(st) + (int64_t)st->door->config->retry.expire_ms;
-    int64_t wanted = st->op->expires_unix_ms;
-    return wanted > 0 && wanted < most ? wanted : most;
-}
-
-static bool
-fill_target(struct submit_state *st, const struct submit_recipient *r, struct queue_target *t)
-{
-    t->address = r->address;
-    t->state = r->suppressed ? QUEUE_SUPPRESSED : QUEUE_QUEUED;
-    return record_options(st, &r->options, &t->options);
-}
-
-/* Adds a delivery for each run of recipients that share a domain. */
-static bool
-fill_deliveries(struct submit_state *st, struct submit_recipient **sorted)
-{
-    unsigned n = st->op->recipient_count;
-    struct queue_message *m = &st->message;
-    struct queue_target *targets = arena_alloc(&st->arena, n * sizeof *targets);
-    m->deliveries = arena_alloc(&st->arena, n * sizeof *m->deliveries);
-    if (targets == NULL || m->deliveries == NULL)
-        return false;
-    struct queue_delivery *d = NULL;
-    for (unsigned i = 0; i < n; i++) {
-        if (d == NULL || !slice_eq(d->next_hop, sorted[i]->domain)) {
-            d = &m->deliveries[m->delivery_count++];
-            d->index = m->delivery_count - 1;
-            d->next_hop = sorted[i]->domain;
-            d->expires_unix_ms = expiry(st);
-            d->targets = &targets[i];
-        }
-        if (!fill_target(st, sorted[i], &d->targets[d->target_count++]))
-            return false;
-        if (!sorted[i]->suppressed)
-            d->due_unix_ms = first_due(st);
-    }
-    return true;
-}
-
-static bool
-group_recipients(struct submit_state *st)
-{
-    struct submit_op *op = st->op;
-    struct submit_recipient **sorted =
-        arena_alloc(&st->arena, op->recipient_count * sizeof *sorted);
-    if (sorted == NULL)
-        return false;
-    for (unsigned i = 0; i < op->recipient_count; i++)
-        sorted[i] = &op->recipients[i];
-    qsort(sorted, op->recipient_count, sizeof(struct submit_recipient *), compare_domains);
-    return fill_deliveries(st, sorted);
-}
-
-static bool
-needs_smtputf8(const struct submit_state *st)
-{
-    const struct submit_op *op = st->op;
-    if (st->prepared.header_eight_bit || !text_is_ascii(op->envelope.reverse_path))
-        return true;
-    for (unsigned i = 0; i < op->recipient_count; i++)
-        if (!text_is_ascii(op->recipients[i].address))
-            return true;
-    return false;
-}
-
-static bool
-record_envelope(struct submit_state *st)
-{
-    struct envelope e = st->op->envelope;
-    struct buf b;
-    e.smtputf8 = needs_smtputf8(st);
-    e.eightbit = st->prepared.eight_bit;
-    e.is_ndr = false;
-    e.header_from = st->prepared.header_from;
-    e.subject = st->prepared.subject;
-    e.message_id = st->prepared.message_id;
-    if (st->prepared.controls.wishes.tags.n > 0)
-        e.tags = st->prepared.controls.wishes.tags;
-    if (st->prepared.controls.wishes.metadata.n > 0)
-        e.metadata = st->prepared.controls.wishes.metadata;
-    e.credential = slice_str(st->op->credential->user);
-    buf_init(&b, QUEUE_RECORD_MAX);
-    bool ok =
-        envelope_encode(&e, &b) && arena_copy(&st->arena, buf_slice(&b), &st->message.envelope);
-    buf_fini(&b);
-    return ok;
-}
-
-static bool
-is_bulk(const struct submit_state *st)
-{
-    return st->op->credential->klass == CONFIG_BULK || st->op->klass == SUBMIT_CLASS_BULK;
-}
-
-static bool
-fill_message(struct submit_state *st)
-{
-    const struct config_credential *cr = st->op->credential;
-    st->message = (struct queue_message){
-        .id = st->id,
-        .tenant = slice_str(cr->tenant),
-        .submitter = slice_str(cr->user),
-        .klass = is_bulk(st) ? QUEUE_BULK : QUEUE_TRANSACTIONAL,
-        .created_unix_ms = st->now_unix_ms,
-        .size_bytes = content_bytes(&st->prepared.content),
-    };
-    return record_envelope(st) && group_recipients(st);
-}
-
-static void
-begin_commit(struct submit_state *st)
-{
-    if (!fill_message(st)) {
-        finish(st, SUBMIT_NO_ROOM, "the message needs more memory than one transaction may have");
-        return;
-    }
-    sm_move(&st->sm, STEP_COMMIT);
-    st->commit.done = on_committed;
-    st->commit.message = &st->message;
-    st->commit.content = st->prepared.content;
-    st->commit.idempotency_credential = slice_str(st->op->credential->user);
-    st->commit.idempotency_key = st->key;
-    memcpy(st->commit.request_digest, st->digest, sizeof st->commit.request_digest);
-    FAILPOINT("accept.before-commit");
-    queue_commit_start(&st->commit, st->door->queue);
 }
 
 /* ---- would it be believed ---------------------------------------------------- */
@@ -430,7 +179,7 @@ judge_policy(struct submit_state *st)
         return true;
     if (policy_of(st) == CONFIG_POLICY_ENFORCE) {
         st->op->enhanced = v->enhanced;
-        finish(st, SUBMIT_POLICY, v->text);
+        submit_finish(st, SUBMIT_POLICY, v->text);
         return false;
     }
     LOG(LOG_WARN, "policy.not-believed", LF_ID("msg", st->id),
@@ -478,12 +227,12 @@ judge_signing(struct submit_state *st)
             return true;
         break;
     case SIGN_REFUSED:
-        finish(st, SUBMIT_CONTENT, st->sign.err.text);
+        submit_finish(st, SUBMIT_CONTENT, st->sign.err.text);
         return false;
     case SIGN_AWAY:
         break;
     }
-    finish(st, SUBMIT_AWAY, "the message cannot be signed now");
+    submit_finish(st, SUBMIT_AWAY, "the message cannot be signed now");
     return false;
 }
 
@@ -495,7 +244,7 @@ refuse_frozen(struct submit_state *st)
     const struct config_credential *cr = st->op->credential;
     if (!cr->frozen && (all == NULL || !credential_is_frozen(all, slice_str(cr->user))))
         return false;
-    finish(st, SUBMIT_FROZEN, "the credential is frozen");
+    submit_finish(st, SUBMIT_FROZEN, "the credential is frozen");
     return true;
 }
 
@@ -505,11 +254,11 @@ answer_came(struct submit_state *st)
     if (st->signing || st->listing || st->checking)
         return;
     if (st->cancelled) {
-        finish(st, SUBMIT_AWAY, "cancelled");
+        submit_finish(st, SUBMIT_AWAY, "cancelled");
         return;
     }
     if (st->listed.err.code != ERR_NONE) {
-        finish(st, SUBMIT_AWAY, "the queue cannot be reached now");
+        submit_finish(st, SUBMIT_AWAY, "the queue cannot be reached now");
         return;
     }
     if (refuse_frozen(st) || !judge_policy(st))
@@ -517,7 +266,7 @@ answer_came(struct submit_state *st)
     for (unsigned i = 0; i < st->op->recipient_count; i++)
         st->op->recipients[i].suppressed = st->listed.suppressed[i];
     if (judge_signing(st))
-        begin_commit(st);
+        submit_begin_commit(st);
 }
 
 static void
@@ -565,7 +314,8 @@ begin_asking(struct submit_state *st)
     unsigned n = st->op->recipient_count;
     bool *suppressed = arena_alloc(&st->arena, n * sizeof *suppressed);
     if (suppressed == NULL) {
-        finish(st, SUBMIT_NO_ROOM, "the message needs more memory than one transaction may have");
+        submit_finish(st, SUBMIT_NO_ROOM,
+                      "the message needs more memory than one transaction may have");
         return;
     }
     sm_move(&st->sm, STEP_ASK);
@@ -596,7 +346,7 @@ refuse_rate(struct submit_state *st)
     st->op->allowance.retry_after_s = (st->allow.wait_ms + 999) / 1000;
     policy_allowance_explain(st->op->credential, &st->allow, &text);
     buf_add_char(&text, '\0');
-    finish(st, SUBMIT_RATE, buf_slice(&text).p);
+    submit_finish(st, SUBMIT_RATE, buf_slice(&text).p);
     buf_fini(&text);
 }
 
@@ -606,7 +356,7 @@ on_allowed(struct queue_allow_op *allow)
     struct submit_state *st = container_of(allow, struct submit_state, allow);
     st->counted = allow->result == QUEUE_ALLOWED;
     if (st->cancelled) {
-        finish(st, SUBMIT_AWAY, "cancelled");
+        submit_finish(st, SUBMIT_AWAY, "cancelled");
     } else if (st->counted) {
         st->op->allowance = (struct submit_allowance){
             .known = true,
@@ -617,9 +367,9 @@ on_allowed(struct queue_allow_op *allow)
         };
         begin_asking(st);
     } else if (allow->result == QUEUE_ALLOW_NO_ROOM) {
-        finish(st, SUBMIT_NO_ROOM, "no room for more messages now");
+        submit_finish(st, SUBMIT_NO_ROOM, "no room for more messages now");
     } else if (allow->result == QUEUE_ALLOW_AWAY) {
-        finish(st, SUBMIT_AWAY, "the queue cannot be reached now");
+        submit_finish(st, SUBMIT_AWAY, "the queue cannot be reached now");
     } else {
         refuse_rate(st);
     }
@@ -633,7 +383,8 @@ begin_allowing(struct submit_state *st)
     unsigned n = st->op->recipient_count;
     st->addresses = arena_alloc(&st->arena, n * sizeof *st->addresses);
     if (st->addresses == NULL) {
-        finish(st, SUBMIT_NO_ROOM, "the message needs more memory than one transaction may have");
+        submit_finish(st, SUBMIT_NO_ROOM,
+                      "the message needs more memory than one transaction may have");
         return;
     }
     for (unsigned i = 0; i < n; i++)
@@ -643,7 +394,8 @@ begin_allowing(struct submit_state *st)
         return;
     }
     if (n > policy_allowance_recipients_max(st->op->credential)) {
-        finish(st, SUBMIT_CONTENT, "more recipients than this credential may have in a message");
+        submit_finish(st, SUBMIT_CONTENT,
+                      "more recipients than this credential may have in a message");
         return;
     }
     sm_move(&st->sm, STEP_ALLOW);
@@ -663,19 +415,19 @@ room_is_there(struct submit_state *st)
     case QUEUE_UP:
         break;
     case QUEUE_FULL_NOW:
-        finish(st, SUBMIT_NO_ROOM, "no room for more messages now");
+        submit_finish(st, SUBMIT_NO_ROOM, "no room for more messages now");
         return false;
     case QUEUE_STARTING:
     case QUEUE_AWAY_NOW:
-        finish(st, SUBMIT_AWAY, "the queue cannot be reached now");
+        submit_finish(st, SUBMIT_AWAY, "the queue cannot be reached now");
         return false;
     }
     if (blob_slice(st->op->message).n > st->door->config->message_bytes_max) {
-        finish(st, SUBMIT_TOO_LARGE, "the message is too large");
+        submit_finish(st, SUBMIT_TOO_LARGE, "the message is too large");
         return false;
     }
     if (blob_total_bytes() > ACCEPT_BYTES_IN_MEMORY_MAX) {
-        finish(st, SUBMIT_NO_ROOM, "no room for more messages now");
+        submit_finish(st, SUBMIT_NO_ROOM, "no room for more messages now");
         return false;
     }
     return true;
@@ -688,7 +440,7 @@ refuse_address(struct submit_state *st, enum submit_result result, const char *w
     char text[sizeof st->op->text];
     snprintf(text, sizeof text, "%s: %.*s is not one of this credential", what,
              SLICE_FMT(text_clip(address, 100)));
-    finish(st, result, text);
+    submit_finish(st, result, text);
     return false;
 }
 
@@ -713,7 +465,7 @@ prepare(struct submit_state *st)
         .message = op->message,
         .id = st->id,
         .now_unix_ms = st->now_unix_ms,
-        .date_unix_ms = first_due(st),
+        .date_unix_ms = submit_first_due(st),
         .hostname = st->door->config->hostname,
         .protocol = op->protocol,
         .client_name = op->client_name,
@@ -723,12 +475,12 @@ prepare(struct submit_state *st)
     };
     if (prepare_message(&in, &st->arena, &st->prepared, &refusal) == PARSE_OK)
         return true;
-    finish(st,
-           refusal.code == 552   ? SUBMIT_TOO_LARGE
-           : refusal.code == 554 ? SUBMIT_LOOP
-           : refusal.code == 452 ? SUBMIT_NO_ROOM
-                                 : SUBMIT_CONTENT,
-           refusal.text);
+    submit_finish(st,
+                  refusal.code == 552   ? SUBMIT_TOO_LARGE
+                  : refusal.code == 554 ? SUBMIT_LOOP
+                  : refusal.code == 452 ? SUBMIT_NO_ROOM
+                                        : SUBMIT_CONTENT,
+                  refusal.text);
     return false;
 }
 
@@ -790,7 +542,7 @@ take_wishes(struct submit_state *st)
         op->klass = c->wishes.klass;
     if (op->credential->klass != CONFIG_BULK || op->klass != SUBMIT_CLASS_TRANSACTIONAL)
         return true;
-    finish(st, SUBMIT_CONTENT, "this credential may send bulk mail only");
+    submit_finish(st, SUBMIT_CONTENT, "this credential may send bulk mail only");
     return false;
 }
 
@@ -816,7 +568,8 @@ take_key(struct submit_state *st)
         const struct submit_state *other = container_of(node, struct submit_state, node);
         if (other != st && slice_eq(other->key, st->key) &&
             slice_eq(slice_str(other->op->credential->user), user)) {
-            finish(st, SUBMIT_KEY_IN_FLIGHT, "a request with this idempotency key is under way");
+            submit_finish(st, SUBMIT_KEY_IN_FLIGHT,
+                          "a request with this idempotency key is under way");
             return false;
         }
     }
@@ -858,7 +611,7 @@ on_begin(struct deferred *d)
 {
     struct submit_state *st = container_of(d, struct submit_state, begin);
     if (st->cancelled)
-        finish(st, SUBMIT_AWAY, "cancelled");
+        submit_finish(st, SUBMIT_AWAY, "cancelled");
     else
         check(st);
 }
