@@ -1,7 +1,7 @@
 /*
- * Shared by submit.c (the door, the beginning and the one end of a submission) and
- * submit_commit.c (from the prepared message to what the queue said of it); nobody else
- * includes it.
+ * Shared by submit.c (the door, the checks, the one end of a submission), submit_ask.c (what
+ * others are asked) and submit_commit.c (the record, and what the queue said of it); nobody
+ * else includes it.
  *
  * The state is owned by submit.c: submit_start() makes it, submit_finish() frees it.
  * Each step fills the part of it that is named after the step, and later steps read that.
@@ -51,8 +51,8 @@ struct submit_state {
     struct slice key;                    /* idempotency; empty: none */
     uint8_t digest[SUBMIT_DIGEST_BYTES]; /* of the request, with a key */
     struct prepared prepared;            /* its content is ours */
-    struct slice *addresses;             /* of the recipients */
     /* STEP_ALLOW */
+    struct slice *addresses; /* of the recipients; set without limits too */
     struct queue_allow_op allow;
     bool counted; /* to be settled */
     /* STEP_ASK */
@@ -69,6 +69,15 @@ struct submit_state {
 /* submit.c. The one way out: tells log and metrics, gives back what was counted in vain, frees
  * the state, calls done. text: one line for the client. */
 void submit_finish(struct submit_state *st, enum submit_result result, const char *text);
+
+/* A credential that is frozen, now or when the worker last heard of it, ends the submission:
+ * true. */
+bool submit_refuse_frozen(struct submit_state *st);
+
+/* submit_ask.c. Counts the recipients when the credential has limits, and goes on to ask. Before
+ * a replay is looked for: a client that sends too fast is told so whatever it
+ * sends. A replay is given back, so it counts once. May end the submission. */
+void submit_begin_allowing(struct submit_state *st);
 
 /* submit_commit.c. When the first attempt is due. */
 int64_t submit_first_due(const struct submit_state *st);
