@@ -1,12 +1,12 @@
 /*
- * Shared by submit.c (the door, the checks, the one end of a submission), submit_ask.c (what
- * others are asked) and submit_commit.c (the record, and what the queue said of it); nobody
- * else includes it.
+ * Shared by submit.c (the door, a submission's beginning and its one end), submit_check.c
+ * (what the worker judges by itself), submit_ask.c (what others are asked) and
+ * submit_commit.c (the record, and what the queue said of it); nobody else includes it.
  *
  * The state is owned by submit.c: submit_start() makes it, submit_finish() frees it.
  * Each step fills the part of it that is named after the step, and later steps read that.
- * Whoever has called submit_finish(), or a function that may have, touches the state no
- * more.
+ * After submit_finish() the state is gone; a function that may have called it returns that,
+ * or is the last that its caller does.
  */
 #ifndef STAGEPOST_ACCEPT_SUBMIT_INTERNAL_H
 #define STAGEPOST_ACCEPT_SUBMIT_INTERNAL_H
@@ -22,7 +22,7 @@
 
 enum { SUBMIT_DIGEST_BYTES = 32 };
 
-/* Everything but the counters is borrowed. */
+/* All that it points to is borrowed. */
 struct submit_door {
     struct loop *loop;
     const struct config *config;
@@ -50,7 +50,7 @@ struct submit_state {
     int64_t now_unix_ms;
     struct slice key;                    /* idempotency; empty: none */
     uint8_t digest[SUBMIT_DIGEST_BYTES]; /* of the request, with a key */
-    struct prepared prepared;            /* its content is ours */
+    struct prepared prepared;            /* its content is ours; STEP_ASK signs it */
     /* STEP_ALLOW */
     struct slice *addresses; /* of the recipients; set without limits too */
     struct queue_allow_op allow;
@@ -70,6 +70,8 @@ struct submit_state {
  * the state, calls done. text: one line for the client. */
 void submit_finish(struct submit_state *st, enum submit_result result, const char *text);
 
+/* submit_check.c. Judges the message and goes on to count. May end the submission. */
+void submit_check(struct submit_state *st);
 /* A credential that is frozen, now or when the worker last heard of it, ends the submission:
  * true. */
 bool submit_refuse_frozen(struct submit_state *st);
