@@ -245,6 +245,13 @@ def test_nobody_else_gets_in_and_no_sandbox(served):
     assert answer.status == 403, answer.body
 
 
+def test_an_external_redis_that_is_not_there_is_named(served):
+    g = served(redis="unix:/proc/none/redis.sock").spawn()
+    wait_until("each link of each worker says it", lambda: len(g.events("queue.link.failed")) == 2 * 5)
+    assert all("/proc/none/redis.sock" in e["why"] for e in g.events("queue.link.failed"))
+    assert g.stop() == 0
+
+
 def test_an_external_redis_is_used_and_left_running(served):
     folder = support.temporary_state()
     path = os.path.join(folder, "r.sock")
