@@ -163,6 +163,7 @@ def test_every_door_accepts_and_loopback_mx_hosts_are_refused(served):
     assert g.check() == (0, f"{g.path}: ok\n")
     g.start()
     assert g.ready["state"] == os.path.realpath(g.state) and g.ready["pid"] == g.process.pid
+    assert g.ready["version"].startswith("0.")
     assert [e["kind"] for e in g.ready["listeners"]] == ["smtp", "smtp", "smtps", "http"]
     ids = [sent(g, session(g.smtp_port, g.tls())),
            sent(g, session(g.smtp6_port, g.tls(), "::1"))]
