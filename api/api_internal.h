@@ -11,6 +11,7 @@
 struct api {
     struct api_parts parts;
     struct http_server *http;
+    unsigned sources; /* messages being read back to be shown */
     bool draining;
 };
 

@@ -56,7 +56,7 @@ void queue_allow_settle(struct queue_allow_op *op, bool keep);
 struct queue_guard_op {
     void (*done)(struct queue_guard_op *op);
     /* In, copied. */
-    struct slice account; /* empty: one that does not exist, only the network counts */
+    struct slice account; /* a name, somebody's or not; empty: only the network counts */
     struct slice network; /* any text that names it */
     /* Out. */
     uint64_t wait_ms; /* 0: go on */

@@ -55,6 +55,7 @@ struct partition {
     unsigned jobs; /* of ours, in memory */
     /* What a previous owner left (recover.c, notice.c, event.c). */
     struct sweep *recovery;
+    unsigned recovering; /* attempts that are being ended */
     struct timer recover_late;
     bool notices_wanted, notices_reading;
     unsigned sweeps; /* of notices, begun */

@@ -264,7 +264,7 @@ on_released(struct link_cmd *c)
 static bool
 is_idle(const struct partition *p)
 {
-    return p->jobs == 0 && p->scan == NULL && p->recovery == NULL &&
+    return p->jobs == 0 && p->scan == NULL && p->recovery == NULL && p->recovering == 0 &&
            !timer_active(&p->recover_late) && !link_cmd_active(&p->lease_cmd);
 }
 

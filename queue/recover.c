@@ -68,6 +68,7 @@ recover_init(struct partition *p)
 static void
 entry_free(struct entry *e)
 {
+    e->p->recovering--;
     buf_fini(&e->member);
     buf_fini(&e->attempt);
     buf_fini(&e->event);
@@ -244,6 +245,7 @@ entry_start(struct partition *p, struct slice member, struct slice attempt)
     struct entry *e = calloc(1, sizeof *e);
     BUG_ON(e == NULL);
     e->p = p;
+    p->recovering++;
     buf_init(&e->member, KEY_MEMBER_MAX);
     buf_init(&e->attempt, RECORD_ATTEMPT_MAX);
     buf_init(&e->event, KEY_BYTES_MAX);

@@ -127,6 +127,15 @@ http_server_busy(const struct http_server *s)
     return false;
 }
 
+size_t
+http_server_unsent_bytes(const struct http_server *s)
+{
+    size_t sum = 0;
+    LIST_EACH(&s->active, n)
+    sum += stream_unsent_bytes(container_of(n, struct http_connection, node)->stream);
+    return sum;
+}
+
 void
 http_server_free(struct http_server *s)
 {

@@ -96,6 +96,8 @@ int http_server_listen_control(struct http_server *s, int fd, struct err *err);
 void http_server_drain(struct http_server *s);
 /* Whether a request is being read, worked on or answered. */
 bool http_server_busy(const struct http_server *s);
+/* What clients have not read yet of their answers, in our memory. */
+size_t http_server_unsent_bytes(const struct http_server *s);
 /* Closes what is left. No handler may be at work. NULL is fine. */
 void http_server_free(struct http_server *s);
 

@@ -123,6 +123,7 @@ messages_events(struct http_request *r)
 
 struct source {
     struct http_request *request;
+    struct api *api;
     struct queue_raw_op op;
 };
 
@@ -153,6 +154,7 @@ on_raw(struct queue_raw_op *op)
     else
         view_refuse(s->request, &op->err);
     content_unref(&op->content);
+    s->api->sources--;
     free(s);
 }
 
@@ -163,16 +165,34 @@ on_raw_gone(struct http_request *r)
     queue_raw_cancel(&s->op);
 }
 
+/* Each is a whole message in memory, until its client has read it: one tenant with one
+ * large message and many connections could have all there is. */
+static bool
+has_room(struct http_request *r)
+{
+    const struct api *a = r->app;
+    if (a->sources < API_SOURCES_AT_ONCE &&
+        http_server_unsent_bytes(a->http) <= API_SOURCES_UNSENT_MAX)
+        return true;
+    problem_respond(r, &(struct problem){.status = 503,
+                                         .code = "busy",
+                                         .detail = "too many messages are being shown",
+                                         .retry_after_s = 1});
+    return false;
+}
+
 void
 messages_source(struct http_request *r)
 {
-    const struct api *a = r->app;
+    struct api *a = r->app;
     struct queue_raw_op op = {.done = on_raw};
-    if (!read_question(r, &op.id, &op.tenant))
+    if (!read_question(r, &op.id, &op.tenant) || !has_room(r))
         return;
     struct source *s = calloc(1, sizeof *s);
     BUG_ON(s == NULL);
     s->request = r;
+    s->api = a;
+    a->sources++;
     s->op = op;
     r->state = s;
     r->on_gone = on_raw_gone;

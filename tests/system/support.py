@@ -27,14 +27,15 @@ LIMIT_S = 120
 
 def wait_until(what, condition, limit_s=LIMIT_S):
     """Polls until condition() is true; its value. Fails by name after limit_s."""
-    end = time.monotonic() + limit_s
+    end, pause_s = time.monotonic() + limit_s, 0.02
     while True:
         value = condition()
         if value:
             return value
         if time.monotonic() > end:
             raise AssertionError(f"not within {limit_s} s: {what}")
-        time.sleep(0.02)
+        time.sleep(pause_s)
+        pause_s = min(pause_s * 1.1, 0.1)  # what takes long is asked for less often
 
 
 def _stat(pid):

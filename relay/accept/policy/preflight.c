@@ -32,6 +32,7 @@ struct entry {
     struct believed_verdict verdict;
     uint64_t fresh_until_ms, usable_until_ms;
     struct probe *probe; /* NULL: not being asked about */
+    bool in_vain;        /* somebody has waited for this probe and went on as late */
     struct list waiting; /* of struct preflight_op */
 };
 
@@ -63,7 +64,6 @@ struct probe {
     unsigned pending;
     bool is_new;   /* nothing was known of the pair: its answers are hardly from the cache */
     bool answered; /* DNS has answered something */
-    bool in_vain;  /* somebody has waited for it and went on as late */
     uint32_t ttl_s;
     struct dns_query mx;
     bool asking_mx;
@@ -419,6 +419,7 @@ begin_probe(struct entry *e)
         p->probe_count < PREFLIGHT_PROBES_MAX && !p->closing ? calloc(1, sizeof *pr) : NULL;
     if (pr == NULL)
         return false;
+    e->in_vain = false;
     pr->entry = e;
     pr->preflight = p;
     pr->is_new = !e->known;
@@ -503,7 +504,7 @@ on_limit(struct timer *t)
         timer_start(t, clock_scaled_ms(PREFLIGHT_WAIT_MS - PREFLIGHT_WAIT_AGAIN_MS));
         return;
     }
-    pr->in_vain = op->entry->slow = true;
+    op->entry->in_vain = op->entry->slow = true;
     if (silence_note_late(&op->preflight->silence, op->began_ms, clock_mono_ms())) {
         metrics_add(METRIC_DNS_SILENCES, 1);
         LOG(LOG_WARN, "policy.dns-silent", LF_STR("domain", op->entry->from));
@@ -536,7 +537,7 @@ preflight_start(struct preflight_op *op, struct preflight *p, struct slice rever
     struct entry *e = entry_for(p, reverse_domain, from_domain);
     if (is_usable(e)) {
         finish_op(op, &e->verdict);
-    } else if (e == NULL || e->probe == NULL || e->probe->in_vain) {
+    } else if (e == NULL || e->probe == NULL || e->in_vain) {
         finish_op(op, NULL);
     } else {
         wait_for(op, e);

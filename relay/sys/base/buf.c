@@ -103,7 +103,7 @@ buf_add_u64(struct buf *b, uint64_t v)
 }
 
 /* Formats n bytes, for which there is no room yet. */
-static bool
+__attribute__((format(printf, 3, 0))) static bool
 add_formatted(struct buf *b, size_t n, const char *fmt, va_list args)
 {
     char *to = n <= buf_room(b) ? buf_reserve(b, n + 1) : NULL;

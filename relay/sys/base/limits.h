@@ -192,6 +192,8 @@ enum {
     API_ANSWER_MAX = 16 << 20,           /* a status of 1000 recipients, a list of captures */
     API_RECIPIENTS_BODY_MAX = 512 << 10, /* a list of API_RECIPIENTS_MAX addresses */
     API_LIST_DEFAULT = 25,               /* entries of a list whose request names no number */
+    API_SOURCES_AT_ONCE = 8,             /* messages being read back to be shown; then 503 */
+    API_SOURCES_UNSENT_MAX = 128 << 20,  /* of answers that nobody reads: then no more of them */
     API_EVENTS_ARENA_MAX = 16 << 20,     /* a message of 1000 recipients and its whole trace */
     API_CLOCK_ADVANCE_DAYS_MAX = 3650,   /* in one step; the schedule never runs out of years */
 

@@ -851,6 +851,36 @@ cancels_for_a_client_that_is_gone(void **state)
     }
 }
 
+/* Each would have a whole message in memory. */
+static void
+shows_few_messages_at_a_time(void **state)
+{
+    (void)state;
+    struct client waiting[API_SOURCES_AT_ONCE], c;
+    char text[512];
+    int n = snprintf(text, sizeof text,
+                     "GET /v1/messages/" ID_TEXT "/raw HTTP/1.1\r\nHost: localhost:%u\r\n%s\r\n",
+                     port, KEY);
+    fake_operate()->hold = true;
+    for (unsigned i = 0; i < ARRAY_LEN(waiting); i++) {
+        waiting[i] = client_open(port);
+        client_send(&waiting[i], slice_from(text, (size_t)n));
+        wait_until_above(&fake_operate()->raws, i);
+    }
+    struct answer a = ask(&c, "GET /v1/messages/" ID_TEXT "/raw", KEY, SLICE_NONE);
+    assert_problem(&a, 503, "busy");
+    assert_true(answer_has(&a, "retry-after", "1"));
+    client_close(&c);
+    for (unsigned i = 0; i < ARRAY_LEN(waiting); i++)
+        client_reset(&waiting[i]);
+    fake_operate()->hold = false;
+    do {
+        a = ask(&c, "GET /v1/messages/" ID_TEXT "/raw", KEY, SLICE_NONE);
+        client_close(&c);
+    } while (a.status == 503); /* until those are gone */
+    assert_int_equal(a.status, 200);
+}
+
 /* What is at the door is cancelled, the rest of a batch is not given to it. */
 static void
 stops_a_batch_of_a_client_that_is_gone(void **state)
@@ -1669,6 +1699,7 @@ main(void)
         ROUTE_TEST(compiles_large_bodies_off_the_loop),
         ROUTE_TEST(refuses_what_is_too_large),
         ROUTE_TEST(cancels_for_a_client_that_is_gone),
+        ROUTE_TEST(shows_few_messages_at_a_time),
         ROUTE_TEST(stops_a_batch_of_a_client_that_is_gone),
         ROUTE_TEST(starts_nothing_for_a_client_that_is_gone),
         ROUTE_TEST(accepts_a_raw_message),

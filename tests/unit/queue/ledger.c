@@ -119,8 +119,8 @@ steal_leases(struct world *w)
 {
     for (unsigned i = 0; i < STOLEN; i++) {
         struct key k = key_of_part(random_below(32), KEY_LEASE);
-        freeReplyObject(
-            redis_ask(&w->redis, "HSET %b o %s", k.text, k.n, "feedfeedfeedfeedfeedfeedfeedfeed"));
+        freeReplyObject(redis_ask(&w->redis, "HSET %b o %s c 0", k.text, k.n,
+                                  "feedfeedfeedfeedfeedfeedfeedfeed"));
         freeReplyObject(redis_ask(&w->redis, "HINCRBY %b e 1", k.text, k.n));
     }
 }
@@ -168,6 +168,17 @@ start_some(struct world *w)
     }
 }
 
+/* Nothing is stolen any more. A lease whose owner nobody declares dead is taken only
+ * after L in which Redis answered without a gap, which a slow machine may not manage. */
+static void
+end_of_the_thief(struct world *w)
+{
+    static const uint8_t THIEF[16] = {0xfe, 0xed, 0xfe, 0xed, 0xfe, 0xed, 0xfe, 0xed,
+                                      0xfe, 0xed, 0xfe, 0xed, 0xfe, 0xed, 0xfe, 0xed};
+    queue_owner_died(w->a.q, THIEF);
+    queue_owner_died(w->b.q, THIEF);
+}
+
 static bool
 all_settled(struct world *w)
 {
@@ -178,7 +189,10 @@ all_settled(struct world *w)
         committed += ledger.mail[i].op.result == QUEUE_COMMITTED;
         sent += ledger.dots[i] > 0;
     }
-    return sent >= committed && !queue_busy(w->a.q) && !queue_busy(w->b.q);
+    if (sent < committed || queue_busy(w->a.q) || queue_busy(w->b.q))
+        return false;
+    struct queue_depth d = world_depth(w, &w->a); /* an attempt may wait for its recovery */
+    return d.live_messages + d.scheduled + d.inflight == 0;
 }
 
 static void
@@ -232,6 +246,7 @@ nothing_is_lost_and_nothing_doubled_unflagged(void **state)
         strike(w);
         next = clock_mono_ms() + NEMESIS_EVERY_MS;
     }
+    end_of_the_thief(w);
     WORLD_UNTIL(w, all_settled(w));
     reconcile(w);
 }

@@ -7,7 +7,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-enum { PARTITION = 42, VICTIM_LIMIT_S = 40 };
+enum { PARTITION = 42, VICTIM_LIMIT_S = 150 };
 
 /* The life of a worker in a process of its own, until a kill point ends it. */
 static void

@@ -153,6 +153,7 @@ queue_raw_start(struct queue_raw_op *op, struct queue *q)
 {
     (void)q;
     note("raw", op->tenant, op->id, SLICE_NONE);
+    fake.raws++;
     op->state = reply_later(op, raw_run);
 }
 

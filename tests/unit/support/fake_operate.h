@@ -5,6 +5,8 @@
 #ifndef STAGEPOST_TESTS_FAKE_OPERATE_H
 #define STAGEPOST_TESTS_FAKE_OPERATE_H
 
+#include <stdatomic.h>
+
 #include "queue/operate.h"
 #include "queue/suppression.h"
 
@@ -19,6 +21,7 @@ struct fake_operate {
     /* What came: one line. */
     char asked[512];
     unsigned cancelled;
+    atomic_uint raws; /* questions for bytes */
 };
 
 /* Used by one test program: this makes it take the place of the queue's. */

@@ -8,7 +8,7 @@
 #include "queue/queue.h"
 #include "tests/unit/support/redis.h"
 
-enum { WORLD_JOBS_MAX = 4096, WORLD_EVENTS_MAX = 4096, WORLD_LIMIT_MS = 30000 };
+enum { WORLD_JOBS_MAX = 4096, WORLD_EVENTS_MAX = 4096, WORLD_LIMIT_MS = 120000 };
 
 struct world_event {
     char id[64], text[256];

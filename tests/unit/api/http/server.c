@@ -8,7 +8,7 @@
 #include "relay/sys/base/limits.h"
 #include "tests/unit/support/http_client.h"
 
-enum { ECHO_MAX = 100000, BIG_BYTES = 4 << 20 };
+enum { ECHO_MAX = 100000, BIG_BYTES = 4 << 20, GIANT_BYTES = 64 << 20 };
 
 /* The server under test, on its own loop in a thread of its own. */
 struct fixture {
@@ -76,6 +76,24 @@ big(struct http_request *r)
     say(r, slice_from(f.big, BIG_BYTES));
 }
 
+/* More than the kernel takes at once. */
+static void
+giant(struct http_request *r)
+{
+    char *bytes = calloc(1, GIANT_BYTES);
+    assert_non_null(bytes);
+    say(r, slice_from(bytes, GIANT_BYTES));
+    free(bytes);
+}
+
+static void
+unsent(struct http_request *r)
+{
+    char text[32];
+    snprintf(text, sizeof text, "%zu", http_server_unsent_bytes(r->server));
+    say(r, slice_str(text));
+}
+
 static void
 on_gone(struct http_request *r)
 {
@@ -125,6 +143,8 @@ static const struct http_route ROUTES[] = {
     {"PUT", "/items/*", 0, NULL, item},
     {"GET", "/items/*/raw", 0, NULL, item},
     {"GET", "/big", 0, NULL, big},
+    {"GET", "/giant", 0, NULL, giant},
+    {"GET", "/unsent", 0, NULL, unsent},
     {"GET", "/wait", 0, NULL, wait_for_release},
     {"GET", "/release", 0, NULL, release},
     {"GET", "/drain", 0, NULL, drain_and_release},
@@ -562,6 +582,30 @@ waits_for_slow_readers(void **state)
     client_close(&c);
 }
 
+static uint64_t
+unsent_bytes(void)
+{
+    uint64_t n = 0;
+    struct client c = client_open(f.port);
+    assert_true(slice_to_u64(ask(&c, "GET /unsent", "\r\n").body, &n));
+    client_close(&c);
+    return n;
+}
+
+static void
+counts_what_nobody_reads(void **state)
+{
+    (void)state;
+    assert_int_equal(unsent_bytes(), 0);
+    struct client slow = client_open(f.port);
+    request(&slow, "GET /giant", "\r\n");
+    while (unsent_bytes() < GIANT_BYTES / 2)
+        ;
+    client_close(&slow);
+    while (unsent_bytes() > 0)
+        ;
+}
+
 /* At the limit idle connections make room; when none is idle, 503. */
 static void
 makes_room_for_new_connections(void **state)
@@ -630,6 +674,7 @@ main(void)
         SERVER_TEST(waits_for_who_closed_its_side),
         SERVER_TEST(survives_clients_that_leave_early),
         SERVER_TEST(waits_for_slow_readers),
+        SERVER_TEST(counts_what_nobody_reads),
         SERVER_TEST(makes_room_for_new_connections),
         cmocka_unit_test_setup(drain_answers_what_is_under_way, set_up),
     };

@@ -416,7 +416,8 @@ broken_handshake(enum break_how how, enum err_code want)
     stream_start_tls(w.client, &w.client_tls.op, w.client_ctx, SLICE("mx.test"),
                      how == BREAK_SILENT ? 30 : TEST_LIMIT_MS, handshake_done);
     run_turns(w.loop, 3);
-    assert_false(w.client_tls.done);
+    if (how != BREAK_SILENT) /* whose time may be over on a slow machine */
+        assert_false(w.client_tls.done);
     if (how == BREAK_FIN)
         shutdown(w.client_fd, SHUT_WR);
     if (how == BREAK_RESET) {
