@@ -100,6 +100,16 @@ plan_retry(struct link *k, uint64_t delay_ms)
     k->retry_ms = k->retry_ms * 2 > RETRY_MOST_MS ? RETRY_MOST_MS : k->retry_ms * 2;
 }
 
+/* Warns once of each reason: a Redis that loads its data, or is stopped, is asked
+ * several times a second. */
+static void
+say_down(struct link *k, const char *event, const char *why)
+{
+    bool is_news = strncmp(k->down_why, why, sizeof k->down_why - 1) != 0;
+    LOG(is_news ? LOG_WARN : LOG_DEBUG, event, LF_U("link", k->index), LF_STR("why", why));
+    snprintf(k->down_why, sizeof k->down_why, "%s", why);
+}
+
 static void
 begin_greeting(struct link *k)
 {
@@ -131,7 +141,8 @@ on_connect(struct connect_op *op)
         return;
     }
     if (op->stream == NULL) {
-        LOG(LOG_DEBUG, "queue.link.failed", LF_U("link", k->index), LF_ERR(&op->err));
+        if (k->retry_ms == RETRY_MOST_MS) /* at a start Redis may be a moment late */
+            say_down(k, "queue.link.failed", op->err.text);
         plan_retry(k, k->retry_ms);
         return;
     }
@@ -171,7 +182,7 @@ link_greeted(struct link_pool *p, unsigned link)
     k->state = LINK_UP;
     note_links_up(p);
     k->retry_ms = RETRY_FIRST_MS;
-    k->lost_why[0] = '\0';
+    k->down_why[0] = '\0';
     LOG(LOG_INFO, "queue.link.up", LF_U("link", link));
     p->user->on_up(p->user, link);
     link_cmds_release(p);
@@ -213,17 +224,6 @@ link_reset(struct link *k)
     timer_cancel(&k->retry);
 }
 
-/* Warns once of each reason: a Redis that loads its data, or is stopped, is asked
- * several times a second. */
-static void
-say_lost(struct link *k, const char *why)
-{
-    bool is_news = strncmp(k->lost_why, why, sizeof k->lost_why - 1) != 0;
-    LOG(is_news ? LOG_WARN : LOG_DEBUG, "queue.link.lost", LF_U("link", k->index),
-        LF_STR("why", why));
-    snprintf(k->lost_why, sizeof k->lost_why, "%s", why);
-}
-
 static void
 link_down(struct link *k, const char *why)
 {
@@ -234,7 +234,7 @@ link_down(struct link *k, const char *why)
     link_reset(k);
     note_links_up(k->pool);
     if (!k->pool->closing) {
-        say_lost(k, why);
+        say_down(k, "queue.link.lost", why);
         metrics_add(METRIC_REDIS_ERRORS, 1);
         plan_retry(k, k->retry_ms);
         if (was_up)

@@ -30,7 +30,7 @@ struct link {
     struct timer deadline; /* of the oldest in `sent`; ends the link */
     struct timer retry;    /* while down */
     uint64_t retry_ms;     /* the next one waits so long, at most */
-    char lost_why[96];     /* the last time, told to the log; "" while up */
+    char down_why[96];     /* as the log was told; "" while up */
 };
 
 struct link_pool {
