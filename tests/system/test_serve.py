@@ -316,6 +316,13 @@ def test_a_certificate_that_has_ended_is_a_warning(served):
     assert code == 0 and "warning: tls.cert: " in said and "has ended" in said, said
 
 
+def test_a_certificate_for_another_name_is_a_warning(served):
+    g = served()
+    g.write(g.config().replace('hostname = "localhost"', 'hostname = "mail.example.org"'))
+    code, said = g.check()
+    assert code == 0 and "warning: tls.cert: " in said and "is not for mail.example.org" in said, said
+
+
 def test_what_development_made_is_refused(served, dev):
     g = served()
     g.write(g.config().replace(f'state = "{g.state}"', f'state = "{dev.state}"'))
