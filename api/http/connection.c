@@ -37,10 +37,11 @@ static const struct sm_row ROWS[CONN_STATES] = {
                    .doing = "reading a request's head",
                    .next = SM_TO(CONN_BODY) | SM_TO(CONN_LINGER) | SM_TO(CONN_CLOSING),
                    .timeout_ms = HTTP_REQUEST_TIMEOUT_MS},
-    /* The time limit of HEAD goes on: it is for the whole request. */
+    /* The time limit moves with what arrives: note_progress(). */
     [CONN_BODY] = {.name = "body",
                    .doing = "reading a request's body",
-                   .next = SM_TO(CONN_WORK) | SM_TO(CONN_LINGER) | SM_TO(CONN_CLOSING)},
+                   .next = SM_TO(CONN_WORK) | SM_TO(CONN_LINGER) | SM_TO(CONN_CLOSING),
+                   .timeout_ms = HTTP_REQUEST_TIMEOUT_MS},
     /* No time limit: the door and the queue have their own. */
     [CONN_WORK] = {.name = "work",
                    .doing = "working on a request",
@@ -64,8 +65,8 @@ on_move(struct sm *sm, unsigned from)
     list_push(sm->state == CONN_IDLE ? &c->server->idle : &c->server->active, &c->node);
     BUG_ON((c->request != NULL) !=
            (sm->state == CONN_HEAD || sm->state == CONN_BODY || sm->state == CONN_WORK));
-    if (sm->state == CONN_BODY && from == CONN_HEAD)
-        return;
+    if (from == CONN_HEAD && sm->state == CONN_BODY && c->server->draining)
+        return; /* connection_hurry() goes on */
     timer_cancel(&c->timer);
     if (sm_row(sm)->timeout_ms > 0)
         timer_start(&c->timer, clock_scaled_ms(sm_row(sm)->timeout_ms));
@@ -201,6 +202,8 @@ begin_body(struct http_connection *c)
     struct http_request *r = c->request;
     r->body.max = r->route->body_max;
     c->body_left = r->head.content_length;
+    c->progress_bytes = 0;
+    c->body_deadline_ms = clock_mono_ms() + clock_scaled_ms(HTTP_BODY_TIMEOUT_MS);
     chunked_init(&c->chunked);
     sm_move(&c->sm, CONN_BODY);
     if (r->head.body == BODY_NONE)
@@ -230,6 +233,19 @@ step_head(struct http_connection *c)
     return true;
 }
 
+/* A large body may come slowly, but not an octet now and then. */
+static void
+note_progress(struct http_connection *c, size_t bytes)
+{
+    uint64_t now = clock_mono_ms(), wait = clock_scaled_ms(HTTP_REQUEST_TIMEOUT_MS);
+    c->progress_bytes += bytes;
+    if (c->progress_bytes < HTTP_BODY_PROGRESS_BYTES || c->server->draining)
+        return;
+    c->progress_bytes = 0;
+    uint64_t left = c->body_deadline_ms > now ? c->body_deadline_ms - now : 0;
+    timer_start(&c->timer, left < wait ? left : wait);
+}
+
 /* False: refused. */
 static bool
 take_piece(struct http_connection *c, struct slice piece)
@@ -245,6 +261,7 @@ take_piece(struct http_connection *c, struct slice piece)
     }
     r->body_counted += piece.n;
     c->server->body_bytes += piece.n;
+    note_progress(c, piece.n);
     return true;
 }
 

@@ -54,8 +54,10 @@ struct http_connection {
     struct timer timer;
     struct deferred pump;
     struct tls_op tls;
-    size_t scanned;     /* head_cut() */
-    uint64_t body_left; /* BODY_LENGTH */
+    size_t scanned;            /* head_cut() */
+    uint64_t body_left;        /* BODY_LENGTH */
+    uint64_t progress_bytes;   /* of the body, since the timer was started */
+    uint64_t body_deadline_ms; /* for the whole of it */
     struct chunked chunked;
     struct http_request *request; /* CONN_HEAD to CONN_WORK */
     uint64_t linger_until_ms;

@@ -143,6 +143,8 @@ parse_senders(struct work *w, struct slice value, struct address_list *list)
         return true;
     if (fault == ADDRESS_BUDGET)
         return refuse_budget(w);
+    if (fault == ADDRESS_MAPPED)
+        return refuse_content(w, address_fault_text(fault));
     return refuse_content(w, "From or Sender is not a valid list of addresses");
 }
 

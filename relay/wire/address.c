@@ -12,6 +12,8 @@ static const char *const fault_texts[ADDRESS_FAULT_COUNT] = {
     [ADDRESS_SYNTAX] = "the address is not valid",
     [ADDRESS_NO_DOMAIN] = "the address has no domain",
     [ADDRESS_BAD_DOMAIN] = "the domain is not valid",
+    [ADDRESS_MAPPED] =
+        "the domain has characters that stand for others: write it in NFC, as registered",
     [ADDRESS_BAD_OCTET] = "the address has a character that is not allowed",
     [ADDRESS_TOO_LONG] = "the address is too long",
     [ADDRESS_NULL_PATH] = "an empty address is not allowed here",
@@ -246,7 +248,7 @@ cut_domain(struct scan *s, struct slice *domain)
             return fail(s, ADDRESS_TOO_LONG);
         s->domain_bytes = canonical_bytes(d);
         if (s->domain_bytes == 0)
-            return fail(s, ADDRESS_BAD_DOMAIN);
+            return fail(s, domain_is_mapped(d) ? ADDRESS_MAPPED : ADDRESS_BAD_DOMAIN);
     }
     *domain = d;
     return true;

@@ -7,6 +7,9 @@
  * follow a source route. Stricter than the grammars:
  *   - domains are LDH labels, or U-labels that libidn2 takes; an A-label must be
  *     valid; no trailing dot, no all-digit last label (RFC 3696 2);
+ *   - a U-label stands as its A-label reads (RFC 5890 2.3.2.1: in NFC), capitals
+ *     aside; what UTS 46 would map to it, as full-width letters or a zero-width
+ *     space inside, is refused;
  *   - literals are [1.2.3.4] and [IPv6:...] only;
  *   - no control characters even quoted; UTF-8 must be valid, without C1
  *     controls, line separators or bidirectional overrides;
@@ -41,6 +44,7 @@ enum address_fault {
     ADDRESS_SYNTAX,     /* not by the grammar */
     ADDRESS_NO_DOMAIN,  /* `user`, `user@` */
     ADDRESS_BAD_DOMAIN, /* the domain is not a domain name or literal */
+    ADDRESS_MAPPED,     /* it would be one after a mapping: domain_is_mapped() */
     ADDRESS_BAD_OCTET,  /* control character, invalid or unsafe UTF-8 */
     ADDRESS_TOO_LONG,   /* ADDRESS_LOCAL_MAX, _DOMAIN_MAX or _PATH_MAX, written or canonical */
     ADDRESS_NULL_PATH,  /* `<>` where a mailbox is needed */
@@ -101,8 +105,10 @@ bool address_format_canonical(const struct mailbox *m, struct buf *out);
 
 /* Appends the canonical form of a domain: lower case, U-labels as A-labels.
  * Literals (with brackets) pass in lower case. False (nothing appended) when
- * it is not a domain or does not fit. */
+ * it is not a domain, as it is written, or does not fit. */
 bool domain_add_canonical(struct slice domain, struct buf *out);
+/* UTS 46 would make a domain of it, which a reader of the text does not see. */
+bool domain_is_mapped(struct slice domain);
 /* A fully checked host or domain name in ASCII: LDH labels of 1 to 63, at most
  * 253 octets, no trailing dot, last label not all digits. */
 bool domain_is_ldh(struct slice domain);

@@ -5,6 +5,7 @@
 #include <idn2.h>
 #include <string.h>
 
+#include "relay/sys/base/bug.h"
 #include "relay/sys/base/limits.h"
 #include "relay/wire/text.h"
 
@@ -88,18 +89,80 @@ lower(char *text)
         *text = ascii_lower(*text);
 }
 
-/* `text` is lower case and NUL-terminated; the answer replaces it. libidn2 takes
- * empty labels and underscores: the caller checks what comes out. */
+/* `text` is lower case and NUL-terminated. libidn2 takes empty labels and
+ * underscores: the caller checks what comes out. */
 static bool
-convert_idna(char text[ADDRESS_DOMAIN_MAX + 1])
+convert_idna(const char *text, char out[ADDRESS_DOMAIN_MAX + 1])
 {
     uint8_t *ascii = NULL;
     int rc = idn2_lookup_u8((const uint8_t *)text, &ascii, IDN2_NONTRANSITIONAL | IDN2_NFC_INPUT);
-    bool ok = rc == IDN2_OK &&
-              slice_to_cstr(slice_str((const char *)ascii), text, ADDRESS_DOMAIN_MAX + 1);
+    bool ok =
+        rc == IDN2_OK && slice_to_cstr(slice_str((const char *)ascii), out, ADDRESS_DOMAIN_MAX + 1);
     if (rc == IDN2_OK)
         idn2_free(ascii);
     return ok;
+}
+
+/* Capitals and how far their small letters are away: what people write by
+ * habit. Whether UTS 46 maps one to the other is libidn2's to say. */
+static bool
+is_capital_of(uint32_t capital, uint32_t small)
+{
+    static const struct {
+        uint32_t first, last, distance;
+    } RANGES[] = {
+        {0x00c0, 0x00de, 32},                                             /* Latin */
+        {0x0100, 0x017e, 1},  {0x1e00, 0x1efe, 1},  {0x0386, 0x0386, 38}, /* Greek */
+        {0x0388, 0x038a, 37}, {0x0391, 0x03ab, 32}, {0x0400, 0x040f, 80}, /* Cyrillic */
+        {0x0410, 0x042f, 32}, {0x0531, 0x0556, 48},                       /* Armenian */
+    };
+    for (size_t i = 0; i < ARRAY_LEN(RANGES); i++)
+        if (capital >= RANGES[i].first && capital <= RANGES[i].last)
+            return small == capital + RANGES[i].distance;
+    return false;
+}
+
+static bool
+differs_in_case_only(struct slice written, struct slice canonical)
+{
+    uint32_t a, b;
+    while (written.n > 0 && canonical.n > 0) {
+        size_t n = utf8_sequence(written, &a), m = utf8_sequence(canonical, &b);
+        if (n == 0 || m == 0 || (a != b && !is_capital_of(a, b)))
+            return false;
+        written = slice_skip(written, n);
+        canonical = slice_skip(canonical, m);
+    }
+    return written.n == canonical.n;
+}
+
+/* Is `written` the U-label of the A-label? (RFC 5890 2.3.2.1) */
+static bool
+is_u_label_of(struct slice written, struct slice a_label)
+{
+    char text[ADDRESS_DOMAIN_MAX + 1], *unicode = NULL;
+    if (!slice_to_cstr(a_label, text, sizeof text) ||
+        idn2_to_unicode_8z8z(text, &unicode, 0) != IDN2_OK)
+        return false;
+    bool same = differs_in_case_only(written, slice_str(unicode));
+    idn2_free(unicode);
+    return same;
+}
+
+/*
+ * UTS 46 maps more than case: it drops invisible characters and makes letters of
+ * full-width ones. Such a text is not what a reader compares with, so that a
+ * signature's domain and what is shown would differ.
+ */
+static bool
+reads_as_written(struct slice written, struct slice ascii)
+{
+    while (written.n > 0 || ascii.n > 0) {
+        struct slice label = slice_cut_at(&written, '.'), a_label = slice_cut_at(&ascii, '.');
+        if (text_is_ascii(label) ? !slice_eq(label, a_label) : !is_u_label_of(label, a_label))
+            return false;
+    }
+    return true;
 }
 
 static bool
@@ -115,19 +178,42 @@ has_unsafe(struct slice s)
     return false;
 }
 
+/* The canonical form with a NUL behind it; *mapped: it is a domain, but only
+ * after a mapping. */
+static bool
+make_canonical(struct slice domain, char out[ADDRESS_DOMAIN_MAX + 1], bool *mapped)
+{
+    char text[ADDRESS_DOMAIN_MAX + 1];
+    *mapped = false;
+    if (!slice_to_cstr(domain, out, ADDRESS_DOMAIN_MAX + 1))
+        return false;
+    lower(out);
+    if (domain_is_literal(domain))
+        return true;
+    if (!needs_idna(domain))
+        return domain_is_ldh(slice_str(out));
+    if (has_unsafe(domain) || !slice_to_cstr(slice_str(out), text, sizeof text) ||
+        !convert_idna(text, out))
+        return false;
+    lower(out);
+    if (!domain_is_ldh(slice_str(out)))
+        return false;
+    *mapped = !reads_as_written(slice_str(text), slice_str(out));
+    return !*mapped;
+}
+
 bool
 domain_add_canonical(struct slice domain, struct buf *out)
 {
     char text[ADDRESS_DOMAIN_MAX + 1];
-    if (!slice_to_cstr(domain, text, sizeof(text)))
-        return false;
-    lower(text);
-    if (domain_is_literal(domain))
-        return buf_add_str(out, text);
-    if (needs_idna(domain)) {
-        if (has_unsafe(domain) || !convert_idna(text))
-            return false;
-        lower(text);
-    }
-    return domain_is_ldh(slice_str(text)) && buf_add_str(out, text);
+    bool mapped;
+    return make_canonical(domain, text, &mapped) && buf_add_str(out, text);
+}
+
+bool
+domain_is_mapped(struct slice domain)
+{
+    char text[ADDRESS_DOMAIN_MAX + 1];
+    bool mapped;
+    return !make_canonical(domain, text, &mapped) && mapped;
 }

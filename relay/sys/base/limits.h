@@ -162,7 +162,10 @@ enum {
     HTTP_CONNECTIONS_MAX = 1000, /* per worker */
     HTTP_IDLE_TIMEOUT_MS = 75000,
     HTTP_TLS_TIMEOUT_MS = 20000,           /* for the whole handshake */
-    HTTP_REQUEST_TIMEOUT_MS = 60000,       /* from the first byte of a request to its last */
+    HTTP_REQUEST_TIMEOUT_MS = 60000,       /* for the head of a request; its body has as long for
+                                              each HTTP_BODY_PROGRESS_BYTES */
+    HTTP_BODY_PROGRESS_BYTES = 3 << 10,    /* 51 bytes/s, as slow as SMTP_DATA_PROGRESS_BYTES */
+    HTTP_BODY_TIMEOUT_MS = 1800000,        /* for the whole of it: HTTP_BODY_MAX at 330 kbit/s */
     HTTP_REQUEST_ARENA_MAX = 512 << 10,    /* a head, its query, 1000 recipients */
     HTTP_CHUNK_LINE_MAX = 256,             /* size and extensions; nobody sends extensions */
     HTTP_TRAILER_MAX = 8192,               /* read over, as a small header section */

@@ -3,10 +3,12 @@
 
 #include "api/http/server.h"
 #include "relay/sys/base/bug.h"
+#include "relay/sys/base/clock.h"
 #include "relay/sys/base/limits.h"
 #include "tests/unit/support/http_client.h"
 
-enum { BIG_BYTES = 32 << 20, LATE_MS = 1000 };
+#define UPLOAD_TEXT "16000000"
+enum { BIG_BYTES = 32 << 20, LATE_MS = 1000, UPLOAD_BYTES = 16000000 };
 
 static struct loop *loop;
 static struct http_server *server;
@@ -66,9 +68,8 @@ stop(struct http_request *r)
 }
 
 static const struct http_route ROUTES[] = {
-    {"POST", "/echo", 1000, NULL, echo},
-    {"GET", "/big", 0, NULL, big},
-    {"GET", "/slow", 0, NULL, slow},
+    {"POST", "/echo", 1000, NULL, echo}, {"POST", "/upload", UPLOAD_BYTES, NULL, echo},
+    {"GET", "/big", 0, NULL, big},       {"GET", "/slow", 0, NULL, slow},
     {"GET", "/stop", 0, NULL, stop},
 };
 
@@ -148,23 +149,58 @@ answers_408_to_a_slow_request(void **state)
     }
 }
 
-/* The limit is for the whole request: bytes that trickle do not extend it. */
+/* Sends `piece` every 20 ms until an answer comes or so much was sent. */
+static size_t
+trickle(struct client *c, struct slice piece, size_t bytes)
+{
+    size_t sent = 0;
+    struct timeval soon = {.tv_usec = 20000};
+    setsockopt(c->fd, SOL_SOCKET, SO_RCVTIMEO, &soon, sizeof soon);
+    while (sent < bytes && c->in.len == 0 &&
+           send(c->fd, piece.p, piece.n, MSG_NOSIGNAL) == (ssize_t)piece.n) {
+        sent += piece.n;
+        client_fill(c);
+    }
+    soon = (struct timeval){.tv_sec = CLIENT_LIMIT_S};
+    setsockopt(c->fd, SOL_SOCKET, SO_RCVTIMEO, &soon, sizeof soon);
+    return sent;
+}
+
+/* Bytes that trickle do not extend the limit. */
 static void
 answers_408_to_a_trickled_body(void **state)
 {
     (void)state;
-    struct client c = client_open(port);
-    request(&c, "POST /echo", "Content-Length: 1000\r\n\r\n");
-    struct timeval soon = {.tv_usec = 5000};
-    setsockopt(c.fd, SOL_SOCKET, SO_RCVTIMEO, &soon, sizeof soon);
-    for (int i = 0; i < 999 && c.in.len == 0; i++) {
-        if (send(c.fd, "a", 1, MSG_NOSIGNAL) != 1)
-            break;
-        client_fill(&c);
+    static const char *const FRAMES[] = {"Content-Length: 1000000\r\n\r\n",
+                                         "Transfer-Encoding: chunked\r\n\r\nf4240\r\n"};
+    for (size_t i = 0; i < ARRAY_LEN(FRAMES); i++) {
+        struct client c = client_open(port);
+        request(&c, "POST /upload", FRAMES[i]);
+        assert_in_range(trickle(&c, SLICE("a"), 1000000), 1, HTTP_BODY_PROGRESS_BYTES);
+        assert_int_equal(client_read(&c, false).status, 408);
+        client_close(&c);
     }
-    assert_true(c.in.len > 0);
-    assert_int_equal(client_read(&c, false).status, 408);
-    client_close(&c);
+}
+
+/* Until its last limit a body may come slowly, many times the limit for a part of
+ * it. Only a machine that stands still for so long makes it end before: then again. */
+static void
+waits_for_a_body_that_comes_on(void **state)
+{
+    (void)state;
+    static char piece[HTTP_BODY_PROGRESS_BYTES];
+    uint64_t begun = 0, lasted = 0;
+    for (int i = 0; i < 5 && lasted < clock_scaled_ms(HTTP_BODY_TIMEOUT_MS); i++) {
+        struct client c = client_open(port);
+        begun = clock_mono_ms();
+        request(&c, "POST /upload", "Content-Length: " UPLOAD_TEXT "\r\n\r\n");
+        assert_in_range(trickle(&c, slice_from(piece, sizeof piece), UPLOAD_BYTES), 1,
+                        UPLOAD_BYTES - 1);
+        assert_int_equal(client_read(&c, false).status, 408);
+        lasted = clock_mono_ms() - begun;
+        client_close(&c);
+    }
+    assert_true(lasted >= clock_scaled_ms(HTTP_BODY_TIMEOUT_MS));
 }
 
 static void
@@ -210,6 +246,7 @@ main(void)
         cmocka_unit_test(closes_an_idle_connection),
         cmocka_unit_test(answers_408_to_a_slow_request),
         cmocka_unit_test(answers_408_to_a_trickled_body),
+        cmocka_unit_test(waits_for_a_body_that_comes_on),
         cmocka_unit_test(does_not_limit_the_handler),
         cmocka_unit_test(aborts_a_reader_that_stands_still),
     };
