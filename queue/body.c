@@ -112,6 +112,20 @@ body_chunk(const struct body *b, unsigned k, struct slice out[2])
 }
 
 void
+body_chunk_cmd(const struct body *b, unsigned k, struct queue *q, struct msg_id id,
+               struct link_cmd *c, void (*done)(struct link_cmd *c))
+{
+    struct key key = key_of_chunk(id, k);
+    struct slice piece[2];
+    body_chunk(b, k, piece);
+    queue_cmd_init(c, q, id_partition(id), done);
+    link_cmd_plain(c, "SETEX");
+    link_arg(c, key_slice(&key));
+    link_arg_int(c, QUEUE_CHUNK_TTL_S);
+    link_arg_borrowed(c, piece[0], piece[1]);
+}
+
+void
 body_fini(struct body *b)
 {
     buf_fini(&b->zipped);

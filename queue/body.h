@@ -28,6 +28,10 @@ bool body_pack(struct body *b, struct queue *q, const struct content *content,
                void (*packed)(struct body *b));
 /* The one or two pieces of chunk k; valid while the body is. */
 void body_chunk(const struct body *b, unsigned k, struct slice out[2]);
+/* The command that writes chunk k of the message, for a while: the script that commits it
+ * makes it last. Borrows from the body. */
+void body_chunk_cmd(const struct body *b, unsigned k, struct queue *q, struct msg_id id,
+                    struct link_cmd *c, void (*done)(struct link_cmd *c));
 void body_fini(struct body *b);
 
 /* Reads a message's bytes back. The memory stays until done. */

@@ -306,16 +306,8 @@ send_chunks(struct queue_commit_state *s)
     BUG_ON(s->chunks == NULL);
     s->chunks_pending = n;
     for (unsigned i = 0; i < n; i++) {
-        struct link_cmd *c = &s->chunks[i].cmd;
-        struct key key = key_of_chunk(s->id, i);
-        struct slice piece[2];
-        body_chunk(&s->body, i, piece);
         s->chunks[i].owner = s;
-        queue_cmd_init(c, s->q, id_partition(s->id), on_chunk);
-        link_cmd_plain(c, "SETEX");
-        link_arg(c, key_slice(&key));
-        link_arg_int(c, QUEUE_CHUNK_TTL_S);
-        link_arg_borrowed(c, piece[0], piece[1]);
+        body_chunk_cmd(&s->body, i, s->q, s->id, &s->chunks[i].cmd, on_chunk);
     }
     for (unsigned i = 0; i < n; i++)
         link_cmd_start(&s->chunks[i].cmd);

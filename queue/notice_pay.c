@@ -203,17 +203,10 @@ pay_chunks(struct queue_notice_state *s)
     BUG_ON(s->chunks == NULL);
     s->chunks_pending = n;
     for (unsigned i = 0; i < n; i++) {
-        struct link_cmd *c = &s->chunks[i].cmd;
-        struct key key = key_of_chunk(s->op->message->id, i);
-        struct slice piece[2];
-        body_chunk(&s->body, i, piece);
-        s->chunks[i].owner = s;
-        queue_cmd_init(c, s->q, s->n->p->number, on_pay_chunk);
-        c->sticky = true;
-        link_cmd_plain(c, "SETEX");
-        link_arg(c, key_slice(&key));
-        link_arg_int(c, QUEUE_CHUNK_TTL_S);
-        link_arg_borrowed(c, piece[0], piece[1]);
+        struct pay_chunk *chunk = &s->chunks[i];
+        chunk->owner = s;
+        body_chunk_cmd(&s->body, i, s->q, s->op->message->id, &chunk->cmd, on_pay_chunk);
+        chunk->cmd.sticky = true;
     }
     for (unsigned i = 0; i < n; i++)
         link_cmd_start(&s->chunks[i].cmd);

@@ -1,88 +1,32 @@
 /*
+ * The door itself: how a submission begins, how it is cancelled, and its one end.
+ *
  * Happy path: on the next turn of the loop the senders are checked and the
- * message is prepared; a credential with limits has its recipients counted; the
- * suppression list, a signer and, unless its verdict is known, the preflight are asked
- * at the same time; then the queue commits. done comes when the commit is durable. What was counted
- * for a message that was not accepted is given back.
+ * message is prepared (submit_check.c); a credential with limits has its recipients
+ * counted; the suppression list, a signer and, unless its verdict is known, the preflight
+ * are asked at the same time (submit_ask.c); then the queue commits (submit_commit.c). done
+ * comes when the commit is durable. What was counted for a message that was not accepted is
+ * given back.
  *
  * Ways it ends: refused before anything was asked; refused by the signer;
  * nobody to ask (SUBMIT_AWAY); the commit's own results; cancelled, which before
  * the commit is SUBMIT_AWAY (nothing was stored) and during it SUBMIT_UNKNOWN.
  */
-#include "relay/accept/submit.h"
+#include "relay/accept/submit_internal.h"
 
 #include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 
-#include <openssl/evp.h>
-
-#include "dkim/signer_client.h"
-#include "queue/queue.h"
-#include "relay/accept/credential.h"
-#include "relay/accept/policy/allowance.h"
-#include "relay/accept/policy/preflight.h"
-#include "relay/accept/policy/recipient.h"
-#include "relay/accept/policy/sender.h"
-#include "relay/accept/prepare.h"
 #include "relay/sys/base/bug.h"
-#include "relay/sys/base/clock.h"
-#include "relay/sys/base/failpoint.h"
 #include "relay/sys/base/limits.h"
 #include "relay/sys/base/log.h"
 #include "relay/sys/base/metrics.h"
-#include "relay/sys/base/sm.h"
-#include "relay/wire/text.h"
-
-enum { DIGEST_BYTES = 32 };
-
-struct submit_door {
-    struct loop *loop;
-    const struct config *config;
-    struct queue *queue;
-    struct signer_client *signers;
-    const struct credentials *credentials; /* NULL: not asked */
-    struct preflight *preflight;           /* the same */
-    struct list under_way;                 /* struct submit_state.node */
-    unsigned pending;
-};
-
-enum submit_step { STEP_CHECK, STEP_ALLOW, STEP_ASK, STEP_COMMIT, STEP_COUNT };
 
 static const struct sm_row ROWS[STEP_COUNT] = {
     [STEP_CHECK] = {"check", "checking the message", SM_TO(STEP_ALLOW) | SM_TO(STEP_ASK), 0, false},
     [STEP_ALLOW] = {"allow", "counting recipients", SM_TO(STEP_ASK), 0, false},
     [STEP_ASK] = {"ask", "asking signer and suppression list", SM_TO(STEP_COMMIT), 0, false},
     [STEP_COMMIT] = {"commit", "committing the message", 0, 0, true},
-};
-
-struct submit_state {
-    struct submit_op *op;
-    struct submit_door *door;
-    struct list_node node;
-    struct sm sm;
-    struct arena arena;
-    struct deferred begin;
-    bool cancelled;
-    /* STEP_CHECK */
-    struct msg_id id;
-    int64_t now_unix_ms;
-    struct slice key; /* idempotency; empty: none */
-    uint8_t digest[DIGEST_BYTES];
-    struct prepared prepared;
-    struct slice *addresses; /* of the recipients */
-    /* STEP_ALLOW */
-    struct queue_allow_op allow;
-    bool counted; /* to be settled */
-    /* STEP_ASK */
-    struct sign_op sign;
-    struct queue_suppressed_op listed;
-    struct preflight_op preflight;
-    bool signing, listing, checking; /* not done yet */
-    bool policy_asked;               /* its answer is in `preflight` */
-    /* STEP_COMMIT */
-    struct queue_message message;
-    struct queue_commit_op commit;
 };
 
 /* ---- the end ------------------------------------------------------------- */
@@ -163,8 +107,8 @@ count_result(const struct submit_state *st)
     }
 }
 
-static void
-finish(struct submit_state *st, enum submit_result result, const char *text)
+void
+submit_finish(struct submit_state *st, enum submit_result result, const char *text)
 {
     struct submit_op *op = st->op;
     op->result = result;
@@ -187,683 +131,7 @@ finish(struct submit_state *st, enum submit_result result, const char *text)
     op->done(op);
 }
 
-/* ---- commit --------------------------------------------------------------- */
-
-static void
-note_suppressed(struct submit_op *op)
-{
-    for (unsigned i = 0; i < op->recipient_count; i++)
-        if (op->recipients[i].suppressed) {
-            metrics_add(METRIC_SUPPRESSED, 1);
-            LOG(LOG_NOTICE, "recipient.suppressed", LF_ID("msg", op->id),
-                LF_S("to", op->recipients[i].address));
-        }
-}
-
-static void
-on_committed(struct queue_commit_op *commit)
-{
-    struct submit_state *st = container_of(commit, struct submit_state, commit);
-    switch (commit->result) {
-    case QUEUE_COMMITTED:
-        FAILPOINT("accept.after-commit");
-        st->op->id = st->id;
-        note_suppressed(st->op);
-        finish(st, SUBMIT_ACCEPTED, "accepted");
-        return;
-    case QUEUE_REPLAYED:
-        st->op->id = commit->replayed_id;
-        finish(st, SUBMIT_REPLAYED, "accepted before under this idempotency key");
-        return;
-    case QUEUE_KEY_CONFLICT:
-        finish(st, SUBMIT_KEY_CONFLICT, "the idempotency key was used for another message");
-        return;
-    case QUEUE_NO_ROOM:
-        finish(st, SUBMIT_NO_ROOM, "no room for more messages now");
-        return;
-    case QUEUE_AWAY:
-        finish(st, SUBMIT_AWAY, "the queue cannot be reached now");
-        return;
-    case QUEUE_OUTCOME_UNKNOWN:
-        break;
-    }
-    finish(st, SUBMIT_UNKNOWN, "the outcome is not known");
-}
-
-static int
-compare_domains(const void *a, const void *b)
-{
-    const struct submit_recipient *x = *(struct submit_recipient *const *)a;
-    const struct submit_recipient *y = *(struct submit_recipient *const *)b;
-    int order = slice_compare(x->domain, y->domain);
-    return order != 0 ? order : (x > y) - (x < y);
-}
-
-static bool
-record_options(struct submit_state *st, const struct rcpt_options *options, struct slice *out)
-{
-    struct buf b;
-    buf_init(&b, QUEUE_RECORD_MAX);
-    bool ok = rcpt_options_encode(options, &b) && arena_copy(&st->arena, buf_slice(&b), out);
-    buf_fini(&b);
-    return ok;
-}
-
-/* When the first attempt is due. */
-static int64_t
-first_due(const struct submit_state *st)
-{
-    int64_t at = st->op->envelope.send_at_unix_ms;
-    return at > st->now_unix_ms ? at : st->now_unix_ms;
-}
-
-static int64_t
-expiry(const struct submit_state *st)
-{
-    int64_t most = first_due(st) + (int64_t)st->door->config->retry.expire_ms;
-    int64_t wanted = st->op->expires_unix_ms;
-    return wanted > 0 && wanted < most ? wanted : most;
-}
-
-static bool
-fill_target(struct submit_state *st, const struct submit_recipient *r, struct queue_target *t)
-{
-    t->address = r->address;
-    t->state = r->suppressed ? QUEUE_SUPPRESSED : QUEUE_QUEUED;
-    return record_options(st, &r->options, &t->options);
-}
-
-/* Adds a delivery for each run of recipients that share a domain. */
-static bool
-fill_deliveries(struct submit_state *st, struct submit_recipient **sorted)
-{
-    unsigned n = st->op->recipient_count;
-    struct queue_message *m = &st->message;
-    struct queue_target *targets = arena_alloc(&st->arena, n * sizeof *targets);
-    m->deliveries = arena_alloc(&st->arena, n * sizeof *m->deliveries);
-    if (targets == NULL || m->deliveries == NULL)
-        return false;
-    struct queue_delivery *d = NULL;
-    for (unsigned i = 0; i < n; i++) {
-        if (d == NULL || !slice_eq(d->next_hop, sorted[i]->domain)) {
-            d = &m->deliveries[m->delivery_count++];
-            d->index = m->delivery_count - 1;
-            d->next_hop = sorted[i]->domain;
-            d->expires_unix_ms = expiry(st);
-            d->targets = &targets[i];
-        }
-        if (!fill_target(st, sorted[i], &d->targets[d->target_count++]))
-            return false;
-        if (!sorted[i]->suppressed)
-            d->due_unix_ms = first_due(st);
-    }
-    return true;
-}
-
-static bool
-group_recipients(struct submit_state *st)
-{
-    struct submit_op *op = st->op;
-    struct submit_recipient **sorted =
-        arena_alloc(&st->arena, op->recipient_count * sizeof *sorted);
-    if (sorted == NULL)
-        return false;
-    for (unsigned i = 0; i < op->recipient_count; i++)
-        sorted[i] = &op->recipients[i];
-    qsort(sorted, op->recipient_count, sizeof(struct submit_recipient *), compare_domains);
-    return fill_deliveries(st, sorted);
-}
-
-static bool
-needs_smtputf8(const struct submit_state *st)
-{
-    const struct submit_op *op = st->op;
-    if (st->prepared.header_eight_bit || !text_is_ascii(op->envelope.reverse_path))
-        return true;
-    for (unsigned i = 0; i < op->recipient_count; i++)
-        if (!text_is_ascii(op->recipients[i].address))
-            return true;
-    return false;
-}
-
-static bool
-record_envelope(struct submit_state *st)
-{
-    struct envelope e = st->op->envelope;
-    struct buf b;
-    e.smtputf8 = needs_smtputf8(st);
-    e.eightbit = st->prepared.eight_bit;
-    e.is_ndr = false;
-    e.header_from = st->prepared.header_from;
-    e.subject = st->prepared.subject;
-    e.message_id = st->prepared.message_id;
-    if (st->prepared.controls.wishes.tags.n > 0)
-        e.tags = st->prepared.controls.wishes.tags;
-    if (st->prepared.controls.wishes.metadata.n > 0)
-        e.metadata = st->prepared.controls.wishes.metadata;
-    e.credential = slice_str(st->op->credential->user);
-    buf_init(&b, QUEUE_RECORD_MAX);
-    bool ok =
-        envelope_encode(&e, &b) && arena_copy(&st->arena, buf_slice(&b), &st->message.envelope);
-    buf_fini(&b);
-    return ok;
-}
-
-static bool
-is_bulk(const struct submit_state *st)
-{
-    return st->op->credential->klass == CONFIG_BULK || st->op->klass == SUBMIT_CLASS_BULK;
-}
-
-static bool
-fill_message(struct submit_state *st)
-{
-    const struct config_credential *cr = st->op->credential;
-    st->message = (struct queue_message){
-        .id = st->id,
-        .tenant = slice_str(cr->tenant),
-        .submitter = slice_str(cr->user),
-        .klass = is_bulk(st) ? QUEUE_BULK : QUEUE_TRANSACTIONAL,
-        .created_unix_ms = st->now_unix_ms,
-        .size_bytes = content_bytes(&st->prepared.content),
-    };
-    return record_envelope(st) && group_recipients(st);
-}
-
-static void
-begin_commit(struct submit_state *st)
-{
-    if (!fill_message(st)) {
-        finish(st, SUBMIT_NO_ROOM, "the message needs more memory than one transaction may have");
-        return;
-    }
-    sm_move(&st->sm, STEP_COMMIT);
-    st->commit.done = on_committed;
-    st->commit.message = &st->message;
-    st->commit.content = st->prepared.content;
-    st->commit.idempotency_credential = slice_str(st->op->credential->user);
-    st->commit.idempotency_key = st->key;
-    memcpy(st->commit.request_digest, st->digest, sizeof st->commit.request_digest);
-    FAILPOINT("accept.before-commit");
-    queue_commit_start(&st->commit, st->door->queue);
-}
-
-/* ---- would it be believed ---------------------------------------------------- */
-
-static enum config_policy
-policy_of(const struct submit_state *st)
-{
-    char domain[ADDRESS_DOMAIN_MAX + 1];
-    if (!slice_to_cstr(st->prepared.sender_domains[0], domain, sizeof domain))
-        return CONFIG_POLICY_WARN;
-    return config_policy_of(st->door->config, domain);
-}
-
-static void
-log_late(const struct submit_state *st)
-{
-    metrics_add(METRIC_PREFLIGHT_LATE, 1);
-    LOG(LOG_NOTICE, "policy.preflight-late", LF_ID("msg", st->id),
-        LF_S("domain", st->prepared.sender_domains[0]),
-        LF_STR("tenant", st->op->credential->tenant));
-}
-
-/* False when the submission has ended. */
-static bool
-judge_policy(struct submit_state *st)
-{
-    static const enum metric COUNTERS[BELIEVED_RESULTS] = {
-        [BELIEVED_PASS] = METRIC_PREFLIGHT_PASS,
-        [BELIEVED_WEAK] = METRIC_PREFLIGHT_WEAK,
-        [BELIEVED_FAIL] = METRIC_PREFLIGHT_FAIL,
-        [BELIEVED_UNKNOWN] = METRIC_PREFLIGHT_UNKNOWN,
-    };
-    const struct believed_verdict *v = &st->preflight.verdict;
-    if (!st->policy_asked)
-        return true;
-    if (st->preflight.late) {
-        log_late(st);
-        return true;
-    }
-    metrics_add(COUNTERS[v->result], 1);
-    if (v->result != BELIEVED_FAIL)
-        return true;
-    if (policy_of(st) == CONFIG_POLICY_ENFORCE) {
-        st->op->enhanced = v->enhanced;
-        finish(st, SUBMIT_POLICY, v->text);
-        return false;
-    }
-    LOG(LOG_WARN, "policy.not-believed", LF_ID("msg", st->id),
-        LF_S("domain", st->prepared.sender_domains[0]),
-        LF_STR("tenant", st->op->credential->tenant), LF_STR("text", v->text));
-    return true;
-}
-
-/* ---- signer and suppression list ------------------------------------------ */
-
-/* The signatures stand before the header section. */
-static void
-put_signatures(struct submit_state *st)
-{
-    struct slice fields = buf_slice(&st->sign.fields);
-    struct slice head = blob_slice(st->prepared.content.head);
-    struct buf b;
-    buf_init(&b, fields.n + head.n);
-    buf_reserve(&b, fields.n + head.n);
-    buf_add(&b, fields);
-    buf_add(&b, head);
-    blob_unref(&st->prepared.content.head);
-    st->prepared.content.head = blob_take_buf(&b);
-}
-
-static void
-log_unsigned(const struct submit_state *st, enum log_level level)
-{
-    LOG(level, "sign.no-key", LF_ID("msg", st->id), LF_S("domain", st->prepared.sender_domains[0]),
-        LF_STR("tenant", st->op->credential->tenant));
-}
-
-/* False when the submission has ended. Development mode has a key for every
- * domain: there a missing one is a fault of ours. */
-static bool
-judge_signing(struct submit_state *st)
-{
-    switch (st->sign.status) {
-    case SIGN_OK:
-        put_signatures(st);
-        return true;
-    case SIGN_NO_KEY:
-        log_unsigned(st, st->door->config->development ? LOG_ERROR : LOG_NOTICE);
-        if (!st->door->config->development)
-            return true;
-        break;
-    case SIGN_REFUSED:
-        finish(st, SUBMIT_CONTENT, st->sign.err.text);
-        return false;
-    case SIGN_AWAY:
-        break;
-    }
-    finish(st, SUBMIT_AWAY, "the message cannot be signed now");
-    return false;
-}
-
-/* True when the submission has ended. */
-static bool
-refuse_frozen(struct submit_state *st)
-{
-    const struct credentials *all = st->door->credentials;
-    const struct config_credential *cr = st->op->credential;
-    if (!cr->frozen && (all == NULL || !credential_is_frozen(all, slice_str(cr->user))))
-        return false;
-    finish(st, SUBMIT_FROZEN, "the credential is frozen");
-    return true;
-}
-
-static void
-answer_came(struct submit_state *st)
-{
-    if (st->signing || st->listing || st->checking)
-        return;
-    if (st->cancelled) {
-        finish(st, SUBMIT_AWAY, "cancelled");
-        return;
-    }
-    if (st->listed.err.code != ERR_NONE) {
-        finish(st, SUBMIT_AWAY, "the queue cannot be reached now");
-        return;
-    }
-    if (refuse_frozen(st) || !judge_policy(st))
-        return;
-    for (unsigned i = 0; i < st->op->recipient_count; i++)
-        st->op->recipients[i].suppressed = st->listed.suppressed[i];
-    if (judge_signing(st))
-        begin_commit(st);
-}
-
-static void
-on_signed(struct sign_op *sign)
-{
-    struct submit_state *st = container_of(sign, struct submit_state, sign);
-    st->signing = false;
-    answer_came(st);
-}
-
-static void
-on_listed(struct queue_suppressed_op *listed)
-{
-    struct submit_state *st = container_of(listed, struct submit_state, listed);
-    st->listing = false;
-    answer_came(st);
-}
-
-static void
-on_checked(struct preflight_op *op)
-{
-    struct submit_state *st = container_of(op, struct submit_state, preflight);
-    st->checking = false;
-    answer_came(st);
-}
-
-static void
-begin_preflight(struct submit_state *st)
-{
-    struct preflight *p = st->door->preflight;
-    struct slice from = st->prepared.sender_domains[0], reverse = st->op->reverse_domain;
-    if (p == NULL || policy_of(st) == CONFIG_POLICY_OFF)
-        return;
-    st->policy_asked = true;
-    if (preflight_known(p, reverse, from, &st->preflight.verdict))
-        return;
-    st->checking = true;
-    st->preflight.done = on_checked;
-    preflight_start(&st->preflight, p, reverse, from);
-}
-
-static void
-begin_asking(struct submit_state *st)
-{
-    unsigned n = st->op->recipient_count;
-    bool *suppressed = arena_alloc(&st->arena, n * sizeof *suppressed);
-    if (suppressed == NULL) {
-        finish(st, SUBMIT_NO_ROOM, "the message needs more memory than one transaction may have");
-        return;
-    }
-    sm_move(&st->sm, STEP_ASK);
-    st->signing = st->listing = true;
-    st->listed = (struct queue_suppressed_op){
-        .done = on_listed,
-        .tenant = slice_str(st->op->credential->tenant),
-        .addresses = st->addresses,
-        .count = n,
-        .suppressed = suppressed,
-    };
-    st->sign.done = on_signed;
-    st->sign.message = &st->prepared.content;
-    st->sign.domain = st->prepared.sender_domains[0];
-    queue_suppressed_start(&st->listed, st->door->queue);
-    sign_start(&st->sign, st->door->signers);
-    begin_preflight(st);
-}
-
-/* ---- what the credential may still have ------------------------------------- */
-
-static void
-refuse_rate(struct submit_state *st)
-{
-    struct buf text;
-    buf_init(&text, sizeof st->op->text - 1);
-    st->op->allowance.over = policy_allowance_name(st->allow.result);
-    st->op->allowance.retry_after_s = (st->allow.wait_ms + 999) / 1000;
-    policy_allowance_explain(st->op->credential, &st->allow, &text);
-    buf_add_char(&text, '\0');
-    finish(st, SUBMIT_RATE, buf_slice(&text).p);
-    buf_fini(&text);
-}
-
-static void
-on_allowed(struct queue_allow_op *allow)
-{
-    struct submit_state *st = container_of(allow, struct submit_state, allow);
-    st->counted = allow->result == QUEUE_ALLOWED;
-    if (st->cancelled) {
-        finish(st, SUBMIT_AWAY, "cancelled");
-    } else if (st->counted) {
-        st->op->allowance = (struct submit_allowance){
-            .known = true,
-            .rate_left = allow->rate_left,
-            .daily_left = allow->daily_left,
-            .rate_full_s = (allow->rate_full_ms + 999) / 1000,
-            .daily_reset_s = (allow->daily_reset_ms + 999) / 1000,
-        };
-        begin_asking(st);
-    } else if (allow->result == QUEUE_ALLOW_NO_ROOM) {
-        finish(st, SUBMIT_NO_ROOM, "no room for more messages now");
-    } else if (allow->result == QUEUE_ALLOW_AWAY) {
-        finish(st, SUBMIT_AWAY, "the queue cannot be reached now");
-    } else {
-        refuse_rate(st);
-    }
-}
-
-/* Before a replay is looked for: a client that sends too fast is told so whatever
- * it sends. A replay is given back, so it counts once. */
-static void
-begin_allowing(struct submit_state *st)
-{
-    unsigned n = st->op->recipient_count;
-    st->addresses = arena_alloc(&st->arena, n * sizeof *st->addresses);
-    if (st->addresses == NULL) {
-        finish(st, SUBMIT_NO_ROOM, "the message needs more memory than one transaction may have");
-        return;
-    }
-    for (unsigned i = 0; i < n; i++)
-        st->addresses[i] = st->op->recipients[i].address;
-    if (!policy_allowance_of(st->op->credential, &st->allow.limits)) {
-        begin_asking(st);
-        return;
-    }
-    if (n > policy_allowance_recipients_max(st->op->credential)) {
-        finish(st, SUBMIT_CONTENT, "more recipients than this credential may have in a message");
-        return;
-    }
-    sm_move(&st->sm, STEP_ALLOW);
-    st->allow.done = on_allowed;
-    st->allow.submitter = slice_str(st->op->credential->user);
-    st->allow.recipients = st->addresses;
-    st->allow.count = n;
-    queue_allow_start(&st->allow, st->door->queue);
-}
-
-/* ---- checks ---------------------------------------------------------------- */
-
-static bool
-room_is_there(struct submit_state *st)
-{
-    switch (queue_status(st->door->queue)) {
-    case QUEUE_UP:
-        break;
-    case QUEUE_FULL_NOW:
-        finish(st, SUBMIT_NO_ROOM, "no room for more messages now");
-        return false;
-    case QUEUE_STARTING:
-    case QUEUE_AWAY_NOW:
-        finish(st, SUBMIT_AWAY, "the queue cannot be reached now");
-        return false;
-    }
-    if (blob_slice(st->op->message).n > st->door->config->message_bytes_max) {
-        finish(st, SUBMIT_TOO_LARGE, "the message is too large");
-        return false;
-    }
-    if (blob_total_bytes() > ACCEPT_BYTES_IN_MEMORY_MAX) {
-        finish(st, SUBMIT_NO_ROOM, "no room for more messages now");
-        return false;
-    }
-    return true;
-}
-
-static bool
-refuse_address(struct submit_state *st, enum submit_result result, const char *what,
-               struct slice address)
-{
-    char text[sizeof st->op->text];
-    snprintf(text, sizeof text, "%s: %.*s is not one of this credential", what,
-             SLICE_FMT(text_clip(address, 100)));
-    finish(st, result, text);
-    return false;
-}
-
-static bool
-recipients_are_allowed(struct submit_state *st)
-{
-    const struct submit_op *op = st->op;
-    for (unsigned i = 0; i < op->recipient_count; i++) {
-        const struct submit_recipient *to = &op->recipients[i];
-        if (!policy_recipient_is_allowed(op->credential, to->address, to->domain))
-            return refuse_address(st, SUBMIT_RECIPIENT, "recipient", to->address);
-    }
-    return true;
-}
-
-static bool
-prepare(struct submit_state *st)
-{
-    const struct submit_op *op = st->op;
-    struct reply_text refusal;
-    const struct prepare_input in = {
-        .message = op->message,
-        .id = st->id,
-        .now_unix_ms = st->now_unix_ms,
-        .date_unix_ms = first_due(st),
-        .hostname = st->door->config->hostname,
-        .protocol = op->protocol,
-        .client_name = op->client_name,
-        .client_ip = op->client_address,
-        .recipient = op->recipient_count == 1 ? op->recipients[0].address : SLICE_NONE,
-        .smtputf8 = op->envelope.smtputf8,
-    };
-    if (prepare_message(&in, &st->arena, &st->prepared, &refusal) == PARSE_OK)
-        return true;
-    finish(st,
-           refusal.code == 552   ? SUBMIT_TOO_LARGE
-           : refusal.code == 554 ? SUBMIT_LOOP
-           : refusal.code == 452 ? SUBMIT_NO_ROOM
-                                 : SUBMIT_CONTENT,
-           refusal.text);
-    return false;
-}
-
-static void
-digest_part(EVP_MD_CTX *ctx, struct slice s)
-{
-    uint64_t n = s.n;
-    BUG_ON(EVP_DigestUpdate(ctx, &n, sizeof n) != 1 || EVP_DigestUpdate(ctx, s.p, s.n) != 1);
-}
-
-/* Everything that decides what is sent, and to whom. The message's own key means the same
- * at both doors. */
-static void
-digest_request(struct submit_state *st)
-{
-    const struct submit_op *op = st->op;
-    if (op->has_digest && st->prepared.controls.idempotency_key.n == 0) {
-        memcpy(st->digest, op->digest, sizeof st->digest);
-        return;
-    }
-    EVP_MD_CTX *ctx = EVP_MD_CTX_new();
-    BUG_ON(ctx == NULL || EVP_DigestInit_ex(ctx, EVP_sha256(), NULL) != 1);
-    digest_part(ctx, op->envelope.reverse_path);
-    digest_part(ctx, op->envelope.envid);
-    digest_part(ctx, slice_from(&op->envelope.ret, sizeof op->envelope.ret));
-    for (unsigned i = 0; i < op->recipient_count; i++) {
-        const struct rcpt_options *o = &op->recipients[i].options;
-        digest_part(ctx, op->recipients[i].address);
-        digest_part(ctx, slice_from(&o->notify, sizeof o->notify));
-        digest_part(ctx, o->orcpt);
-    }
-    digest_part(ctx, blob_slice(op->message));
-    BUG_ON(EVP_DigestFinal_ex(ctx, st->digest, NULL) != 1);
-    EVP_MD_CTX_free(ctx);
-}
-
-static void
-log_ignored(const struct submit_state *st)
-{
-    const struct controls *c = &st->prepared.controls;
-    if (c->ignored_count > 0)
-        LOG(LOG_INFO, "control.ignored", LF_ID("msg", st->id),
-            LF_STR("tenant", st->op->credential->tenant), LF_S("field", c->ignored),
-            LF_U("fields", c->ignored_count));
-}
-
-/* What the message wishes by itself goes before what came with it: over HTTP only a
- * finished message can do both, for JSON has no control fields. */
-static bool
-take_wishes(struct submit_state *st)
-{
-    const struct controls *c = &st->prepared.controls;
-    struct submit_op *op = st->op;
-    if (c->wishes.send_at_unix_ms > 0)
-        op->envelope.send_at_unix_ms = c->wishes.send_at_unix_ms;
-    if (c->wishes.expires_unix_ms > 0)
-        op->expires_unix_ms = c->wishes.expires_unix_ms;
-    if (c->wishes.klass != SUBMIT_CLASS_OF_CREDENTIAL)
-        op->klass = c->wishes.klass;
-    if (op->credential->klass != CONFIG_BULK || op->klass != SUBMIT_CLASS_TRANSACTIONAL)
-        return true;
-    finish(st, SUBMIT_CONTENT, "this credential may send bulk mail only");
-    return false;
-}
-
-/* The partition follows from the key, and the id from the partition; Received
- * needs the id, but over SMTP the key is known only after the scan. So the scan
- * is repeated when there is a key: rare, and the header section is short. */
-static bool
-take_key(struct submit_state *st)
-{
-    struct submit_op *op = st->op;
-    bool own = st->prepared.controls.idempotency_key.n > 0;
-    st->key = own ? st->prepared.controls.idempotency_key : op->idempotency_key;
-    if (st->key.n == 0)
-        return true;
-    struct slice user = slice_str(op->credential->user);
-    st->id = id_new(queue_partition_for_key(user, st->key));
-    content_unref(&st->prepared.content);
-    if (!prepare(st))
-        return false;
-    digest_request(st);
-    LIST_EACH(&st->door->under_way, node)
-    {
-        const struct submit_state *other = container_of(node, struct submit_state, node);
-        if (other != st && slice_eq(other->key, st->key) &&
-            slice_eq(slice_str(other->op->credential->user), user)) {
-            finish(st, SUBMIT_KEY_IN_FLIGHT, "a request with this idempotency key is under way");
-            return false;
-        }
-    }
-    return true;
-}
-
-static void
-check(struct submit_state *st)
-{
-    const struct config_credential *cr = st->op->credential;
-    struct slice culprit;
-    if (!room_is_there(st))
-        return;
-    if (refuse_frozen(st))
-        return;
-    if (!policy_sender_envelope(cr, st->op->envelope.reverse_path, st->op->reverse_domain)) {
-        refuse_address(st, SUBMIT_SENDER, "MAIL FROM", st->op->envelope.reverse_path);
-        return;
-    }
-    if (!recipients_are_allowed(st))
-        return;
-    st->id = id_new(queue_pick_partition(st->door->queue));
-    st->now_unix_ms = clock_sched_unix_ms();
-    if (!prepare(st))
-        return;
-    if (!policy_sender_header(cr, st->prepared.senders, st->prepared.sender_domains,
-                              st->prepared.sender_count, &culprit)) {
-        refuse_address(st, SUBMIT_SENDER, "From or Sender", culprit);
-        return;
-    }
-    if (!take_wishes(st) || !take_key(st))
-        return;
-    log_ignored(st);
-    begin_allowing(st);
-}
-
-static void
-on_begin(struct deferred *d)
-{
-    struct submit_state *st = container_of(d, struct submit_state, begin);
-    if (st->cancelled)
-        finish(st, SUBMIT_AWAY, "cancelled");
-    else
-        check(st);
-}
-
-/* ------------------------------------------------------------------------- */
+/* ---- the door -------------------------------------------------------------- */
 
 struct submit_door *
 submit_door_new(struct loop *l, const struct config *c, struct queue *q,
@@ -883,22 +151,34 @@ submit_door_set_preflight(struct submit_door *d, struct preflight *p)
 }
 
 void
+submit_door_set_credentials(struct submit_door *d, const struct credentials *cs)
+{
+    d->credentials = cs;
+}
+
+void
 submit_door_free(struct submit_door *d)
 {
     BUG_ON(d != NULL && d->pending > 0);
     free(d);
 }
 
-void
-submit_door_set_credentials(struct submit_door *d, const struct credentials *cs)
-{
-    d->credentials = cs;
-}
-
 unsigned
 submit_door_pending(const struct submit_door *d)
 {
     return d->pending;
+}
+
+/* ---- beginning and cancelling ----------------------------------------------- */
+
+static void
+on_begin(struct deferred *d)
+{
+    struct submit_state *st = container_of(d, struct submit_state, begin);
+    if (st->cancelled)
+        submit_finish(st, SUBMIT_AWAY, "cancelled");
+    else
+        submit_check(st);
 }
 
 void

@@ -115,6 +115,10 @@ check_tls(struct config_file *f)
     else if (tls_context_expiry_unix_s(tls) < clock_sched_unix_ms() / 1000)
         config_file_complain(f, CONFIG_WARNING, "tls.cert", "%s has ended: clients refuse it",
                              c->tls_cert_path);
+    else if (!tls_context_names(tls, c->hostname))
+        config_file_complain(f, CONFIG_WARNING, "tls.cert",
+                             "%s is not for %s: clients that know us by this name refuse it",
+                             c->tls_cert_path, c->hostname);
     tls_context_free(tls);
 }
 

@@ -10,6 +10,7 @@
 #include "relay/sys/base/bug.h"
 #include "relay/sys/base/limits.h"
 #include "relay/sys/base/log.h"
+#include "relay/sys/base/version.h"
 #include "relay/sys/proc/descriptors.h"
 #include "relay/sys/proc/rights.h"
 #include "relay/sys/proc/supervisor.h"
@@ -145,7 +146,7 @@ say_ready(void *owner)
     }
     buf_add_str(&line, "],\"state\":");
     json_add_string(&line, slice_str(s->dir.path));
-    buf_addf(&line, ",\"pid\":%d}\n", (int)getpid());
+    buf_addf(&line, ",\"version\":\"%s\",\"pid\":%d}\n", STAGEPOST_VERSION, (int)getpid());
     printf("%.*s", SLICE_FMT(buf_slice(&line)));
     fflush(stdout);
     buf_fini(&line);

@@ -110,20 +110,6 @@ is_dot_atext(char c)
  *   QcontentSMTP  = qtextSMTP / "\" %d32-126
  */
 
-/* Valid UTF-8 with nothing in it that could mislead a reader or a program. */
-static bool
-is_safe_text(struct slice s)
-{
-    while (s.n > 0) {
-        uint32_t code;
-        size_t n = utf8_sequence(s, &code);
-        if (n == 0 || text_is_unsafe(code))
-            return false;
-        s = slice_skip(s, n);
-    }
-    return true;
-}
-
 static bool
 is_dot_string(struct slice s)
 {
@@ -195,7 +181,7 @@ cut_quoted_local(struct scan *s, struct slice *local)
     if (end + 1 > ADDRESS_LOCAL_MAX)
         return fail(s, ADDRESS_TOO_LONG);
     struct slice content = slice_from(s->in.p + 1, end - 1);
-    if (!is_safe_text(content) || has_bad_pair(content))
+    if (!text_is_line(content) || has_bad_pair(content))
         return fail(s, ADDRESS_BAD_OCTET);
     if (!unescape(s, &content))
         return false;
@@ -214,7 +200,7 @@ cut_dot_string(struct scan *s, struct slice *local)
         return fail(s, ADDRESS_SYNTAX);
     if (run.n > ADDRESS_LOCAL_MAX)
         return fail(s, ADDRESS_TOO_LONG);
-    if (!is_safe_text(run))
+    if (!text_is_line(run))
         return fail(s, ADDRESS_BAD_OCTET);
     *local = run;
     return true;

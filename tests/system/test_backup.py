@@ -176,7 +176,7 @@ def test_what_is_refused(gateway):
     assert "another stagepost is running" in run("restore", copy, "--state", g.state, code=77)
     assert g.stop() == 0
     assert "has a queue already" in run("restore", copy, "--state", g.state, code=77)
-    assert "no queue to copy" in run("backup", other, "--state", g.folder, code=66)
+    assert "queue.redis" in run("backup", other, "--state", g.folder, code=66)
     assert not os.path.exists(other)
     run("restore", copy, code=64)
     run("backup", code=64)

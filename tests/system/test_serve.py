@@ -163,6 +163,7 @@ def test_every_door_accepts_and_loopback_mx_hosts_are_refused(served):
     assert g.check() == (0, f"{g.path}: ok\n")
     g.start()
     assert g.ready["state"] == os.path.realpath(g.state) and g.ready["pid"] == g.process.pid
+    assert g.ready["version"].startswith("0.")
     assert [e["kind"] for e in g.ready["listeners"]] == ["smtp", "smtp", "smtps", "http"]
     ids = [sent(g, session(g.smtp_port, g.tls())),
            sent(g, session(g.smtp6_port, g.tls(), "::1"))]
@@ -245,6 +246,13 @@ def test_nobody_else_gets_in_and_no_sandbox(served):
     assert answer.status == 403, answer.body
 
 
+def test_an_external_redis_that_is_not_there_is_named(served):
+    g = served(redis="unix:/proc/none/redis.sock").spawn()
+    wait_until("each link of each worker says it", lambda: len(g.events("queue.link.failed")) == 2 * 5)
+    assert all("/proc/none/redis.sock" in e["why"] for e in g.events("queue.link.failed"))
+    assert g.stop() == 0
+
+
 def test_an_external_redis_is_used_and_left_running(served):
     folder = support.temporary_state()
     path = os.path.join(folder, "r.sock")
@@ -306,6 +314,13 @@ def test_a_certificate_that_has_ended_is_a_warning(served):
         f.write(ssl.DER_cert_to_PEM_cert(der.replace(end, b"210101000000Z")))
     code, said = g.check()
     assert code == 0 and "warning: tls.cert: " in said and "has ended" in said, said
+
+
+def test_a_certificate_for_another_name_is_a_warning(served):
+    g = served()
+    g.write(g.config().replace('hostname = "localhost"', 'hostname = "mail.example.org"'))
+    code, said = g.check()
+    assert code == 0 and "warning: tls.cert: " in said and "is not for mail.example.org" in said, said
 
 
 def test_what_development_made_is_refused(served, dev):

@@ -2,7 +2,9 @@
 
 #include <openssl/err.h>
 #include <openssl/pem.h>
+#include <openssl/x509v3.h>
 #include <stdlib.h>
+#include <string.h>
 #include <time.h>
 
 #include "relay/sys/base/bug.h"
@@ -64,6 +66,14 @@ tls_context_expiry_unix_s(const struct tls_context *ctx)
     if (cert == NULL || ASN1_TIME_to_tm(X509_get0_notAfter(cert), &tm) != 1)
         return 0;
     return (int64_t)timegm(&tm);
+}
+
+bool
+tls_context_names(const struct tls_context *ctx, const char *host)
+{
+    X509 *cert = SSL_CTX_get0_certificate(ctx->ssl);
+    return cert != NULL && X509_check_host(cert, host, strlen(host),
+                                           X509_CHECK_FLAG_NO_PARTIAL_WILDCARDS, NULL) == 1;
 }
 
 void

@@ -7,6 +7,7 @@
 #ifndef STAGEPOST_NET_TLS_H
 #define STAGEPOST_NET_TLS_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "relay/sys/base/err.h"
@@ -28,6 +29,8 @@ struct tls_context *tls_client_verifying_new(const char *ca_path, struct err *er
 void tls_context_swap(struct tls_context *ctx, struct tls_context *other);
 /* When a server's certificate ends, in seconds since 1970. */
 int64_t tls_context_expiry_unix_s(const struct tls_context *ctx);
+/* Whether a server's certificate is for this host name (RFC 9525). */
+bool tls_context_names(const struct tls_context *ctx, const char *host);
 void tls_context_free(struct tls_context *ctx);
 
 #endif

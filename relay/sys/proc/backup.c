@@ -344,7 +344,9 @@ take(struct taking *t, const char *state, const char *to, struct err *err)
     if (lstat(to, &st) == 0)
         return err_set(err, ERR_REFUSED, "%s is there already", to);
     if (open_log(t, err) != 0)
-        return err_context(err, "no queue to copy below %s", state);
+        return err_context(
+            err, "no queue to copy below %s (another Redis, queue.redis, has its own files)",
+            state);
     if (mkdir(t->part, 0700) != 0)
         return err_set_errno(err, errno == EEXIST || errno == EACCES ? ERR_REFUSED : ERR_IO, "%s",
                              t->part);
