@@ -171,8 +171,7 @@ static bool
 has_room(struct http_request *r)
 {
     const struct api *a = r->app;
-    if (a->sources < API_SOURCES_AT_ONCE &&
-        http_server_unsent_bytes(a->http) <= API_UNSENT_MAX)
+    if (a->sources < API_SOURCES_AT_ONCE && http_server_unsent_bytes(a->http) <= API_UNSENT_MAX)
         return true;
     problem_respond(r, &(struct problem){.status = 503,
                                          .code = "busy",
