@@ -82,7 +82,7 @@ static const struct {
 } path_replies[ADDRESS_FAULT_COUNT] = {
     [ADDRESS_FINE] = {250, "2.1.0", "2.1.5"},       [ADDRESS_EMPTY] = {501, "5.1.7", "5.1.3"},
     [ADDRESS_SYNTAX] = {501, "5.1.7", "5.1.3"},     [ADDRESS_NO_DOMAIN] = {553, "5.1.7", "5.1.3"},
-    [ADDRESS_BAD_DOMAIN] = {553, "5.1.8", "5.1.2"}, [ADDRESS_MAPPED] = {550, "5.1.7", "5.1.3"},
+    [ADDRESS_BAD_DOMAIN] = {553, "5.1.8", "5.1.2"}, [ADDRESS_MAPPED] = {553, "5.1.7", "5.1.3"},
     [ADDRESS_BAD_OCTET] = {501, "5.1.7", "5.1.3"},  [ADDRESS_TOO_LONG] = {553, "5.1.7", "5.1.3"},
     [ADDRESS_NULL_PATH] = {501, "5.1.7", "5.1.3"},  [ADDRESS_BUDGET] = {452, "4.3.1", "4.3.1"},
 };
