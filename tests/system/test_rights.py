@@ -56,6 +56,9 @@ def served(dns):
 
 
 def check_users(g):
+    """A child that has just begun is root's until it has read its orders."""
+    wait_until("all have begun", lambda: all(users_of(pid) != {0} for role in ROLES
+                                             for pid in g.children(role)))
     gateway, signer = pwd.getpwnam("stagepost"), pwd.getpwnam("stagepost-sign")
     for role in ROLES:
         for pid in g.children(role):
